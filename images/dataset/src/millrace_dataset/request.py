@@ -1,0 +1,184 @@
+"""The request as the operator writes it into MILLRACE_DATASET, checked and frozen.
+
+Everything that can be refused without touching data is refused here, so later stages need no defensive code.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from millrace_dataset.problems import Problem
+
+FORMATS = {"text": "txt", "csv": "csv", "jsonl": "jsonl"}
+COLUMN_TYPES = ("string", "integer", "number", "boolean")
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name and one of COLUMN_TYPES (inference may also find `object`, `array` or `null` in jsonl)."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the data comes from: `kind` is path, inline, https or generated; the other fields belong to one kind each."""
+
+    kind: str
+    path: Path | None = None
+    url: str = ""
+    sha256: str = ""
+    generator: str = ""
+    parameters: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Fractions by split name (they sum to 1), the seed, and the column whose proportions each split keeps, if any."""
+
+    fractions: Mapping[str, Decimal]
+    seed: int
+    stratify_by: str | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One Dataset's work; `publish` is the folder under which versions are published, or None to only describe."""
+
+    name: str
+    namespace: str
+    uid: str
+    source: Source
+    format: str
+    columns: tuple[Column, ...] | None
+    split: Split | None
+    publish: Path | None
+
+    @property
+    def extension(self) -> str:
+        """The file name extension of the format, without the dot."""
+        return FORMATS[self.format]
+
+
+def parse_request(text: str) -> Request:
+    """Read MILLRACE_DATASET; raises Problem(BadParameter) that names the field."""
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise Problem("BadParameter", f"MILLRACE_DATASET is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise Problem("BadParameter", "MILLRACE_DATASET must be a JSON object")
+    request = Request(
+        name=str(raw.get("name", "")),
+        namespace=str(raw.get("namespace", "")),
+        uid=str(raw.get("uid", "")),
+        source=_source(_object(raw, "source")),
+        format=_format(raw.get("format")),
+        columns=_columns(raw.get("columns")),
+        split=_split(raw.get("split")),
+        publish=_publish(raw.get("publish")),
+    )
+    _check_together(request)
+    return request
+
+
+def _check_together(request: Request) -> None:
+    if request.publish is None and request.source.kind != "path":
+        raise Problem("BadParameter", f"publish is required for a source of kind {request.source.kind}")
+    if request.publish is None and request.split is not None:
+        raise Problem("BadParameter", "split needs publish: name the claim that shall hold the splits")
+    if request.format == "text" and request.columns:
+        raise Problem("BadParameter", "columns do not apply to format text: drop columns or use csv or jsonl")
+    if request.format == "text" and request.split is not None and request.split.stratify_by:
+        raise Problem("BadParameter", "split.stratifyBy does not apply to format text: use csv or jsonl")
+
+
+def _object(raw: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = raw.get(key)
+    if not isinstance(value, dict):
+        raise Problem("BadParameter", f"{key} must be an object")
+    return value
+
+
+def _source(raw: Mapping[str, Any]) -> Source:
+    given = [kind for kind in ("path", "inline", "https", "generated") if raw.get(kind) is not None]
+    if len(given) != 1:
+        raise Problem("BadParameter", "source must have exactly one of path, inline, https, generated")
+    kind = given[0]
+    if kind == "path":
+        return Source("path", path=_absolute(raw["path"], "source.path"))
+    inner = _object(raw, kind)
+    if kind == "inline":
+        return Source("inline", path=_absolute(inner.get("path"), "source.inline.path"))
+    if kind == "https":
+        return _https(inner)
+    parameters = {str(key): str(value) for key, value in (inner.get("parameters") or {}).items()}
+    return Source("generated", generator=str(inner.get("name", "")), parameters=parameters)
+
+
+def _https(raw: Mapping[str, Any]) -> Source:
+    url, sha256 = str(raw.get("url", "")), str(raw.get("sha256", "")).lower().removeprefix("sha256:")
+    if not url.startswith("https://"):
+        raise Problem("BadParameter", f"source.https.url must start with https://, not {url[:40]!r}")
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise Problem("BadParameter", "source.https.sha256 must be 64 hexadecimal digits")
+    return Source("https", url=url, sha256=sha256)
+
+
+def _absolute(value: Any, field: str) -> Path:
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise Problem("BadParameter", f"{field} must be an absolute path")
+    return Path(value)
+
+
+def _format(value: Any) -> str:
+    if value not in FORMATS:
+        raise Problem("BadParameter", f"format must be one of {', '.join(FORMATS)}, not {value!r}")
+    return str(value)
+
+
+def _columns(value: Any) -> tuple[Column, ...] | None:
+    if not value:
+        return None
+    columns = tuple(Column(str(item.get("name", "")), str(item.get("type", ""))) for item in value)
+    for column in columns:
+        if not column.name or column.type not in COLUMN_TYPES:
+            raise Problem("BadParameter", f"column {column.name!r}: type must be one of {', '.join(COLUMN_TYPES)}")
+    if len({column.name for column in columns}) != len(columns):
+        raise Problem("BadParameter", "columns names the same column twice")
+    return columns
+
+
+def _split(value: Any) -> Split | None:
+    if value is None:
+        return None
+    fractions = {name: _fraction(value.get(name, "0"), name) for name in SPLITS}
+    if sum(fractions.values()) != 1:
+        raise Problem("BadParameter", "split.train, split.validation and split.test must sum to 1")
+    try:
+        seed = int(value.get("seed") or 0)
+    except (TypeError, ValueError) as error:
+        raise Problem("BadParameter", f"split.seed must be an integer, not {value.get('seed')!r}") from error
+    kept = {name: fraction for name, fraction in fractions.items() if fraction > 0}
+    return Split(kept, seed, value.get("stratifyBy") or None)
+
+
+def _fraction(value: Any, name: str) -> Decimal:
+    try:
+        fraction = Decimal(str(value))
+    except InvalidOperation as error:
+        raise Problem("BadParameter", f"split.{name} must be a decimal number, not {value!r}") from error
+    if not 0 <= fraction <= 1:
+        raise Problem("BadParameter", f"split.{name} must be between 0 and 1, not {value!r}")
+    return fraction
+
+
+def _publish(value: Any) -> Path | None:
+    if value is None:
+        return None
+    return _absolute(value.get("path") if isinstance(value, dict) else None, "publish.path")

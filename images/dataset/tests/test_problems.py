@@ -1,0 +1,92 @@
+"""Every fault a user can mend comes back with its reason and a message that says where and what to change."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Work = Callable[..., dict[str, Any]]
+
+BROKEN = {
+    "ragged row": ("csv", b"a,b\n1,2\n3\n", {}, "RaggedRow", "f.x, row 2 (line 3): 1 fields where the header has 2"),
+    "open quote": ("csv", b'a,b\n1,"2\n', {}, "RaggedRow", "f.x, row 1"),
+    "not json": ("jsonl", b'{"a": 1}\n{"a":\n', {}, "RaggedRow", "f.x, row 2: not JSON"),
+    "nan is not json": ("jsonl", b'{"a": NaN}\n', {}, "RaggedRow", "NaN is not JSON"),
+    "json array": ("jsonl", b"[1]\n", {}, "TypeMismatch", "f.x, row 1: a JSON array"),
+    "latin-1 text": ("text", b"good\nna\xefve\n", {}, "EncodingError", "f.x, row 2"),
+    "cut utf-8": ("text", b"good\n\xc3", {}, "EncodingError", "f.x, row 2"),
+    "latin-1 csv": ("csv", b"a\nna\xefve\n", {}, "EncodingError", "line 2: byte 3 (0xef)"),
+    "empty": ("text", b"", {}, "SourceEmpty", "no rows"),
+    "header only": ("csv", b"a,b\n", {}, "SourceEmpty", "no rows"),
+    "missing column": ("csv", b"a\n1\n", {"columns": [{"name": "z", "type": "string"}]}, "ColumnMismatch", "'z'"),
+    "extra column": ("jsonl", b'{"a":1,"b":2}\n', {"columns": [{"name": "a", "type": "integer"}]}, "ColumnMismatch", "'b'"),
+    "wrong type": ("csv", b"a\n1\nx\n", {"columns": [{"name": "a", "type": "integer"}]}, "TypeMismatch", "row 2"),
+    "json type": ("jsonl", b'{"a":"1"}\n', {"columns": [{"name": "a", "type": "number"}]}, "TypeMismatch", "row 1"),
+    "twice the same column": ("csv", b"a,a\n1,2\n", {}, "ColumnMismatch", "repeated column"),
+    "unknown stratum": (
+        "csv",
+        b"a\n1\n2\n",
+        {"split": {"train": "0.5", "validation": "0.5", "stratifyBy": "z"}},
+        "ColumnMismatch",
+        "'z'",
+    ),
+    "too few rows": ("text", b"one\n", {"split": {"train": "0.9", "test": "0.1"}}, "BadParameter", "would be empty"),
+    "sum": ("text", b"one\n", {"split": {"train": "0.9"}}, "BadParameter", "sum to 1"),
+    "format": ("parquet", b"x", {}, "BadParameter", "text, csv, jsonl"),
+}
+
+
+@pytest.mark.parametrize(("format", "content", "fields", "reason", "says"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_source_is_named(
+    work: Work, claims: Path, format: str, content: bytes, fields: dict[str, Any], reason: str, says: str
+) -> None:
+    (claims / "raw" / "f.x").write_bytes(content)
+    answer = work(format=format, **fields)
+    assert (answer["ok"], answer["reason"]) == (False, reason)
+    assert says in answer["message"]
+    assert not [path for path in (claims / "data").rglob("*") if path.is_file()]
+
+
+def test_a_missing_path_is_named(work: Work, claims: Path) -> None:
+    answer = work(source={"path": str(claims / "absent")})
+    assert answer["reason"] == "SourceMissing"
+    assert "absent" in answer["message"]
+
+
+def test_an_unknown_generator_is_answered_with_the_list(work: Work) -> None:
+    answer = work(source={"generated": {"name": "lorem", "parameters": {}}})
+    assert answer["reason"] == "UnknownGenerator"
+    assert "csv-table, debian-text, markov-text" in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"), [({"size": "1"}, "bytes, seed"), ({"bytes": "x"}, "integer"), ({"bytes": "0"}, "from 1 to")]
+)
+def test_a_generators_bad_parameter_is_answered_with_what_it_takes(work: Work, parameters: Any, says: str) -> None:
+    answer = work(source={"generated": {"name": "markov-text", "parameters": parameters}})
+    assert answer["reason"] == "BadParameter"
+    assert says in answer["message"]
+
+
+def test_generated_text_depends_on_its_seed_alone(work: Work) -> None:
+    def digest(seed: str) -> str:
+        answer = work(source={"generated": {"name": "markov-text", "parameters": {"bytes": "5000", "seed": seed}}})
+        return str(answer["digest"])
+
+    assert digest("1") == digest("1") != digest("2")
+
+
+def test_shipped_text_is_published(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_CORPORA", str(tmp_path))
+    source = {"generated": {"name": "debian-text"}}
+    assert work(source=source)["reason"] == "SourceMissing"
+    (tmp_path / "debian-text.txt").write_text("In the beginning\n")
+    assert work(source=source)["rows"] == 1
+
+
+def test_a_request_that_is_no_json_is_a_bad_parameter() -> None:
+    from millrace_dataset.__main__ import answer
+
+    assert answer("{")["reason"] == "BadParameter"
+    assert answer("[]")["reason"] == "BadParameter"

@@ -1,0 +1,154 @@
+"""What a kind's folder exports, and the hands that a pass gives it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from millrace.api.resource import Kind
+from millrace.engine.cache import Cache, Key
+from millrace.engine.clock import Clock
+from millrace.engine.errors import NameConflict
+from millrace.engine.outcome import Outcome, Verdict
+from millrace.engine.progress import Board
+from millrace.engine.reasons import Reason
+from millrace.engine.settings import Settings
+from millrace.kube import labels
+from millrace.kube.client import Client
+from millrace.kube.errors import AlreadyExists
+from millrace.kube.resources import Resource
+
+Object = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """RBAC that a kind needs beside its own resource: API group, resources, verbs."""
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    cluster_scoped: bool = False
+
+
+@dataclass(frozen=True)
+class Controller:
+    """One kind: its API, its stages, what it watches and what it may do.
+
+    `reconcile` and `finalize` make one pass each; `explain` gives the conditions for an error that a pass raised, or None to
+    leave it to the engine. `references` names objects of other kinds that this object's state depends on: a change of one of
+    them wakes it. `progress_fields` are status fields that tell of nothing but progress; their writes are bounded.
+    """
+
+    kind: Kind
+    reconcile: Callable[[Pass], Awaitable[Outcome]]
+    finalize: Callable[[Pass], Awaitable[Outcome]]
+    explain: Callable[[Object, BaseException], tuple[Verdict, ...] | None]
+    children: tuple[Resource, ...]
+    rules: tuple[Rule, ...]
+    reasons: tuple[Reason, ...]
+    references: Callable[[Object], tuple[Key, ...]] = lambda _: ()
+    watches_nodes: bool = False
+    wake_on_node: Callable[[Object, Object], bool] = lambda _obj, _node: False
+    progress_fields: frozenset[str] = frozenset()
+    preview: Callable[[Object, Settings], list[Object]] = lambda _obj, _settings: []
+
+
+@dataclass
+class Pass:
+    """One pass over one object: what is known, and the only ways to act."""
+
+    object: Object
+    controller: Controller
+    client: Client
+    cache: Cache
+    board: Board
+    clock: Clock
+    settings: Settings
+    wrote: list[str] = field(default_factory=list)
+
+    @property
+    def namespace(self) -> str:
+        """The object's namespace."""
+        return str(self.object["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        """The object's uid."""
+        return str(self.object["metadata"]["uid"])
+
+    @property
+    def generation(self) -> int:
+        """The generation of its spec."""
+        return int(self.object["metadata"].get("generation") or 0)
+
+    @property
+    def status(self) -> Object:
+        """Its status as last written; {} at first."""
+        return dict(self.object.get("status") or {})
+
+    @cached_property
+    def spec(self) -> Any:
+        """The typed spec."""
+        return self.controller.kind.spec.model_validate(self.object["spec"])
+
+    def child(self, resource: Resource, name: str) -> Object | None:
+        """A child by name, from the cache; None where there is none or it belongs to another object."""
+        found = self.cache.get(Key(resource.plural, self.namespace, name))
+        return found if found is not None and self.cache.owner_uid(found) == self.uid else None
+
+    def children(self, resource: Resource) -> list[Object]:
+        """All children of a resource, sorted by name."""
+        return self.cache.children(self.uid, resource.plural)
+
+    def lookup(self, plural: str, name: str) -> Object | None:
+        """An object of one of our kinds in the same namespace, from the cache."""
+        return self.cache.get(Key(plural, self.namespace, name))
+
+    async def create(self, resource: Resource, manifest: Object) -> Object:
+        """Make a child that never changes; one that is already there and ours is adopted.
+
+        Raises NameConflict where the name is taken by something that is not this object's.
+        """
+        try:
+            made = await self.client.create(resource, manifest)
+        except AlreadyExists:
+            made = await self._adopted(resource, manifest)
+        self._note(resource, "create", made)
+        return made
+
+    async def _adopted(self, resource: Resource, manifest: Object) -> Object:
+        name = manifest["metadata"]["name"]
+        found = await self.client.get(resource, self.namespace, name)
+        if self.cache.owner_uid(found) != self.uid:
+            raise NameConflict(f"{resource.kind} {name!r} exists and was not made for this object")
+        return found
+
+    async def apply(self, resource: Resource, manifest: Object) -> Object:
+        """Server-side apply a child that may change later."""
+        made = await self.client.apply(resource, manifest)
+        self._note(resource, "apply", made)
+        return made
+
+    async def delete(self, resource: Resource, child: Object, *, grace: int | None = None) -> None:
+        """Delete exactly this child; gone already is success."""
+        metadata = child["metadata"]
+        await self.client.delete(resource, self.namespace, metadata["name"], uid=metadata["uid"], grace=grace)
+        self.wrote.append(f"delete {resource.kind} {metadata['name']}")
+
+    def _note(self, resource: Resource, verb: str, made: Object) -> None:
+        self.cache.put(resource.plural, {"apiVersion": resource.api_version, "kind": resource.kind, **made})
+        self.wrote.append(f"{verb} {resource.kind} {made['metadata']['name']}")
+
+    def labels(self, role: str, attempt: int | None = None) -> dict[str, str]:
+        """Labels of a child of this object."""
+        return labels.child_labels(self.object, role, attempt)

@@ -1,0 +1,56 @@
+"""Condition reasons that every kind shares. A kind's own are in its status.py; docs/reasons has a generated page for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A documented reason: what it means, and what the reader does next."""
+
+    name: str
+    meaning: str
+    next_step: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+RETRYING = Reason(
+    "RetryingAfterError",
+    "A call failed in a way that usually passes; it is repeated with growing pauses.",
+    "Wait. If it stays for minutes, read the message: it holds the last error; the operator's log has the pass.",
+)
+INTERNAL_ERROR = Reason(
+    "InternalError",
+    "The operator met an error that it does not know; it keeps trying.",
+    "Look at the operator's log for the pass id and report it with the log lines.",
+)
+DENIED = Reason(
+    "PermissionDenied",
+    "The API server refused a call: missing RBAC, a quota, or an admission plugin.",
+    "Grant what the message names, or change the quota or policy; the object goes on by itself.",
+)
+REFUSED = Reason(
+    "InvalidSpec",
+    "What the spec leads to is refused as invalid.",
+    "Change the spec as the message says.",
+)
+NAME_CONFLICT = Reason(
+    "NameConflict",
+    "A name that is needed is taken by an object that Millrace did not make.",
+    "Rename or delete that object, or rename this one.",
+)
+SUSPENDED = Reason(
+    "Suspended",
+    "spec.suspend is true: what ran was freed, results are kept.",
+    "Set spec.suspend to false to go on.",
+)
+DELETING = Reason(
+    "Deleting",
+    "The object is being deleted and what it made is being taken down.",
+    "Wait; the message says what is still there.",
+)
+
+SHARED = (RETRYING, INTERNAL_ERROR, DENIED, REFUSED, NAME_CONFLICT, SUSPENDED, DELETING)

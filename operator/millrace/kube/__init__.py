@@ -1,0 +1,1 @@
+"""What the operator knows of Kubernetes itself: the client, names, labels, owners, leases and the shape of pods."""

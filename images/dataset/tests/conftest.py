@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from millrace_dataset.__main__ import answer
 
 

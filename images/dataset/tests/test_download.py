@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
 from millrace_dataset.download import Patience, download
 from millrace_dataset.problems import Problem
 from millrace_dataset.request import parse_request

@@ -1,6 +1,7 @@
 """The worker from request to published folder: what it publishes, and that it never half-publishes."""
 
 import csv
+import itertools
 import json
 import os
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from millrace_dataset.files import sha256_file, tree_digest
+from millrace_dataset.result import encode
 
 Work = Callable[..., dict[str, Any]]
 HALVES = {"train": "0.5", "validation": "0.5", "test": "0", "seed": 3, "stratifyBy": None}
@@ -18,7 +21,7 @@ SRC = Path(__file__).parents[1] / "src"
 
 
 def published(claims: Path, answer: dict[str, Any], split: str) -> Path:
-    return claims / "data" / answer["splits"][split]["path"]
+    return claims / "data" / str(answer["splits"][split]["path"])
 
 
 def test_a_whole_source_is_published_as_one_file_with_the_digest_of_its_content(work: Work, claims: Path) -> None:
@@ -40,7 +43,7 @@ def test_text_splits_hold_every_line_once_in_blocks_of_running_text(work: Work, 
     validation = published(claims, answer, "validation").read_text().splitlines(keepends=True)
     assert sorted(train + validation) == sorted(lines)
     assert abs(len(validation) - 2000) <= 64
-    assert sum(int(b.split()[1]) - int(a.split()[1]) == 1 for a, b in zip(train, train[1:], strict=False)) > 17_000
+    assert sum(int(b.split()[1]) - int(a.split()[1]) == 1 for a, b in itertools.pairwise(train)) > 17_000
 
 
 def test_another_seed_or_fraction_is_another_version_and_the_same_settings_are_the_same_one(work: Work, claims: Path) -> None:
@@ -68,13 +71,16 @@ def test_stratified_splits_keep_a_rare_class_in_proportion(work: Work, claims: P
     (claims / "raw" / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     split = {"train": "0.8", "validation": "0.1", "test": "0.1", "seed": 1, "stratifyBy": "label"}
     answer = work(format="jsonl", split=split)
-    rare = {name: sum(json.loads(line)["label"] for line in published(claims, answer, name).open()) for name in answer["splits"]}
+    rare = {
+        name: sum(json.loads(line)["label"] for line in published(claims, answer, name).read_text().splitlines())
+        for name in answer["splits"]
+    }
     assert rare == {"train": 32, "validation": 4, "test": 4}
 
 
 def test_csv_quoting_survives_and_types_are_inferred(work: Work, claims: Path) -> None:
-    rows = [["id", "code", "note", "ratio", "ok"], ["1", "007", 'a "b", c', "1", "true"], ["2", "12", "x\ny", "", "False"]]
-    rows.append(["3", "9", " pad ", "2.5e1", "TRUE"])
+    rows = [["id", "code", "note", "ratio", "ok"], ["1", "007", 'a "b", c', "1", "true"]]
+    rows += [["2", "12", "x\ny", "", "False"], ["3", "9", " pad ", "2.5e1", "TRUE"]]
     with (claims / "raw" / "a.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows(rows)
     answer = work(format="csv")
@@ -85,8 +91,6 @@ def test_csv_quoting_survives_and_types_are_inferred(work: Work, claims: Path) -
 
 
 def test_the_answer_fits_a_termination_message_however_many_columns_there_are(work: Work, claims: Path) -> None:
-    from millrace_dataset.result import encode
-
     names = [f"a rather long column name, number {number:04d} of a wide table ä" for number in range(500)]
     (claims / "raw" / "a.jsonl").write_text(json.dumps(dict.fromkeys(names, 1)) + "\n")
     text = encode(work(format="jsonl"))
@@ -134,7 +138,7 @@ def test_hidden_entries_of_a_mounted_configmap_are_not_data(work: Work, claims: 
 
 @pytest.mark.slow
 def test_a_large_file_passes_in_bounded_memory(claims: Path) -> None:
-    """200 MB here; memory does not depend on length, and the limit asked for 2 GiB is 256 MiB."""
+    """Two hundred megabytes here; memory does not depend on length, and the limit asked for 2 GiB is 256 MiB."""
     with (claims / "raw" / "a.txt").open("wb") as stream:
         block = b"all work and no play makes jack a dull boy\n" * 25_000
         for _ in range(190):

@@ -53,6 +53,7 @@ def _fetch(url: str, target: Path, on_bytes: Callable[[int], None], patience: Pa
             return _attempt(url, target, on_bytes, patience.read_timeout)
         except urllib.error.HTTPError as error:
             fault = f"status {error.code}"
+            error.close()
             if error.code not in RETRIED_STATUS:
                 raise Problem("DownloadFailed", f"{url} answered {fault}") from error
         except (OSError, HTTPException) as error:

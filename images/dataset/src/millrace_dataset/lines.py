@@ -44,18 +44,17 @@ class Reading:
         """Hex digest of the bytes read so far."""
         return self._hash.hexdigest()
 
+    def chunks(self) -> Iterator[bytes]:
+        """The file's bytes as they come, without a leading byte order mark."""
+        with self.file.path.open("rb") as stream:
+            while chunk := stream.read(PIECE_BYTES):
+                yield from self._passed(chunk)
+
     def pieces(self) -> Iterator[bytes]:
         """Lines with their line ends; one longer than PIECE_BYTES comes in pieces, of which only the last has the end."""
         with self.file.path.open("rb") as stream:
             while piece := stream.readline(PIECE_BYTES):
-                first = self.size == 0
-                self.size += len(piece)
-                self._hash.update(piece)
-                self.on_bytes(len(piece))
-                if first:
-                    piece = piece.removeprefix(BOM)
-                if piece:
-                    yield piece
+                yield from self._passed(piece)
 
     def lines(self) -> Iterator[bytes]:
         """Whole lines with their line ends; a line over MAX_LINE_BYTES is Problem(RaggedRow)."""
@@ -78,6 +77,16 @@ class Reading:
         """Lines as text; bytes that are not UTF-8 are Problem(EncodingError) naming file and line."""
         for number, line in enumerate(self.lines(), 1):
             yield decode(line, self.file.relative, number)
+
+    def _passed(self, data: bytes) -> Iterator[bytes]:
+        first = self.size == 0
+        self.size += len(data)
+        self._hash.update(data)
+        self.on_bytes(len(data))
+        if first:
+            data = data.removeprefix(BOM)
+        if data:
+            yield data
 
     def _check_length(self, length: int, number: int) -> None:
         if length > MAX_LINE_BYTES:

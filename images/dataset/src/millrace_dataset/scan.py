@@ -36,7 +36,7 @@ def _scan_text(files: list[SourceFile], request: Request, on_bytes: OnBytes) -> 
     entries, rows = [], 0
     for file in files:
         reading = Reading(file, on_bytes)
-        rows += sum(end for _, end in text_pieces(reading))
+        rows += sum(chunk.count(b"\n") for chunk in text_chunks(reading))
         entries.append((file.relative, reading.sha256, reading.size))
     _refuse_empty(rows)
     block = block_lines(rows)
@@ -44,24 +44,25 @@ def _scan_text(files: list[SourceFile], request: Request, on_bytes: OnBytes) -> 
     return Scan(tree_digest(entries), rows, sum(entry[2] for entry in entries), (), cut, block)
 
 
-def text_pieces(reading: Reading) -> Iterator[tuple[bytes, bool]]:
-    """Pieces of lines, each with whether it ends a row; checks UTF-8; a last line without an end gets one."""
+def text_chunks(reading: Reading) -> Iterator[bytes]:
+    """A file's bytes, checked to be UTF-8; a last line without an end gets one, so that files can follow each other."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    line, ended = 1, True
-    for piece in reading.pieces():
-        _check_utf8(decoder, piece, reading.file.relative, line)
-        ended = piece.endswith(b"\n")
-        line += ended
-        yield piece, ended
+    line, last = 1, b""
+    for chunk in reading.chunks():
+        _check_utf8(decoder, chunk, reading.file.relative, line)
+        line += chunk.count(b"\n")
+        last = chunk[-1:]
+        yield chunk
     _check_utf8(decoder, b"", reading.file.relative, line, final=True)
-    if not ended:
-        yield b"\n", True
+    if last not in (b"", b"\n"):
+        yield b"\n"
 
 
-def _check_utf8(decoder: codecs.IncrementalDecoder, piece: bytes, name: str, line: int, final: bool = False) -> None:
+def _check_utf8(decoder: codecs.IncrementalDecoder, chunk: bytes, name: str, line: int, final: bool = False) -> None:
     try:
-        decoder.decode(piece, final)
+        decoder.decode(chunk, final)
     except UnicodeDecodeError as error:
+        line += error.object.count(b"\n", 0, error.start)
         raise Problem("EncodingError", f"{name}, row {line}: not UTF-8 ({error.reason}); convert the file to UTF-8") from error
 
 

@@ -13,7 +13,7 @@ from millrace_dataset.lines import Hash, OnBytes, Reading, SourceFile
 from millrace_dataset.problems import Problem
 from millrace_dataset.request import Request
 from millrace_dataset.rows import Schema, csv_line, read_rows
-from millrace_dataset.scan import WHOLE, Scan, stratum_of, text_pieces
+from millrace_dataset.scan import WHOLE, Scan, stratum_of, text_chunks
 from millrace_dataset.splits import bin_of
 
 
@@ -77,11 +77,27 @@ class _Text:
         self.current = self._split()
 
     def route(self, reading: Reading) -> Iterator[tuple[str, bytes, int]]:
-        for piece, ended in text_pieces(reading):
-            yield self.current, piece, int(ended)
-            self.line += ended
-            if ended and self.line % self.found.block == 0:
-                self.current = self._split()
+        for chunk in text_chunks(reading):
+            start = 0
+            while start < len(chunk):
+                end, rows = self._block_end(chunk, start)
+                yield self.current, chunk[start:end], rows
+                self.line += rows
+                start = end
+                if rows and self.line % self.found.block == 0:
+                    self.current = self._split()
+
+    def _block_end(self, chunk: bytes, start: int) -> tuple[int, int]:
+        """Where the current block ends within the chunk, or the chunk's end, and how many rows end before it."""
+        if self.found.plan is None:
+            return len(chunk), chunk.count(b"\n", start)
+        end, rows, wanted = start, 0, self.found.block - self.line % self.found.block
+        while rows < wanted:
+            end = chunk.find(b"\n", end) + 1
+            if end == 0:
+                return len(chunk), rows
+            rows += 1
+        return end, rows
 
     def _split(self) -> str:
         if self.found.plan is None or self.request.split is None:

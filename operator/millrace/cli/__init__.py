@@ -1,0 +1,1 @@
+"""The command line: `millrace` and `kubectl millrace`."""

@@ -131,8 +131,11 @@ def _only_branch(branches: list[Schema]) -> Schema:
 
 
 def _static_default(node: Schema) -> bool:
-    """Objects get no default: a defaulted union member could not be told from a chosen one."""
-    return node.get("default") is not None and node["default"] != [] and not isinstance(node["default"], dict)
+    """Objects get no default: a defaulted union member could not be told from a chosen one. Nor does "" where it is no value."""
+    default = node.get("default")
+    if default == "" and "format" in node:
+        return False
+    return default is not None and default != [] and not isinstance(default, dict)
 
 
 def _integer_bounds(node: Schema) -> Schema:

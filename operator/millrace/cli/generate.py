@@ -13,13 +13,13 @@ from pathlib import Path
 import typer
 
 import millrace
-from millrace.cli.generators import crds, rbac
+from millrace.cli.generators import crds, health, kinds, metrics, rbac, reasons
 from millrace.engine.controller import Controller
 from millrace.engine.registry import controllers
 
-_GENERATORS = (crds, rbac)
-_FOLDERS = (*crds.FOLDERS,)
-"""Folders that hold generated files only (README.md apart): what nothing generates any more goes."""
+_GENERATORS = (crds, rbac, kinds, reasons, metrics, health)
+_FOLDERS = (*crds.FOLDERS, *kinds.FOLDERS, *reasons.FOLDERS)
+"""Folders that hold generated files only: what nothing generates any more goes."""
 
 
 def texts(found: Sequence[Controller], root: Path) -> dict[str, str]:

@@ -93,7 +93,7 @@ def names() -> tuple[str, ...]:
 
 
 def similar(name: str) -> tuple[str, ...]:
-    """Up to four names that were probably meant: sizes of the same family where there is such a family, else names spelled alike."""
+    """Up to four names that were probably meant: sizes of the same family where that is known, else names spelled alike."""
     family = name.split(".", 1)[0] + "."
     sizes = [known for known in names() if known.startswith(family)]
     return tuple(difflib.get_close_matches(name, sizes or names(), n=4, cutoff=0.0 if sizes else 0.6))

@@ -53,7 +53,7 @@ class Controller:
     reasons: tuple[Reason, ...]
     references: Callable[[Object], tuple[Key, ...]] = lambda _: ()
     watches_nodes: bool = False
-    wake_on_node: Callable[[Object, Object], bool] = lambda _obj, _node: False
+    wake_on_node: Callable[[Object], bool] = lambda _: False
     progress_fields: frozenset[str] = frozenset()
     preview: Callable[[Object, Settings], list[Object]] = lambda _obj, _settings: []
 

@@ -43,6 +43,7 @@ class Push:
     max_steps: int | None
     metrics: dict[str, float]
     tokens_per_second: float | None
+    step_seconds: float | None
     checkpoint: Object | None
     message: str | None
     received: float
@@ -52,8 +53,9 @@ class Push:
 
 @dataclass
 class Board:
-    """Newest pushes by (uid, attempt) and rank."""
+    """Newest pushes by (uid, attempt) and rank. `since` is when it was opened, on the clock of `Push.received`."""
 
+    since: float = 0.0
     pushes: dict[tuple[str, int], dict[int, Push]] = field(default_factory=dict)
 
     def put(self, push: Push) -> None:
@@ -86,6 +88,7 @@ def parse(body: Object, before: Push | None, now: float) -> Push:
             max_steps=int(body["maxSteps"]) if body.get("maxSteps") else None,
             metrics={str(k)[:63]: float(v) for k, v in list((body.get("metrics") or {}).items())[:_MAX_METRICS]},
             tokens_per_second=_finite(body.get("tokensPerSecond")),
+            step_seconds=_finite(body.get("stepSeconds")),
             checkpoint=_checkpoint(body.get("checkpoint")),
             message=str(body["message"])[:1024] if body.get("message") else None,
             received=now,

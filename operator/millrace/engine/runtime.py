@@ -61,7 +61,7 @@ class Runtime:
         self.clock = clock or SystemClock()
         self.client = client or Client(credentials, on_request=self.metrics.observe_request)
         self.cache = Cache()
-        self.board = Board()
+        self.board = Board(self.clock.monotonic())
         self.queue = Queue(self.clock)
         self.engine = Engine(
             self.client,
@@ -278,11 +278,12 @@ class Runtime:
                 self.queue.add(Key(controller.kind.plural, obj["metadata"]["namespace"], marks[labels.NAME]))
 
     def _wake_by_node(self, node: Object) -> None:
-        """Nodes report every few seconds; only objects that say the change is theirs are woken."""
+        """Nodes report often; only objects with a pod on one that is gone, or whose state concerns their kind, are woken."""
+        gone = self.cache.get(key_of(NODES.plural, node)) is None
         for controller in self.controllers:
-            if controller.watches_nodes:
+            if controller.watches_nodes and (gone or controller.wake_on_node(node)):
                 for pod in self.cache.all(PODS.plural):
-                    if (pod.get("spec") or {}).get("nodeName") == node["metadata"]["name"] and controller.wake_on_node(pod, node):
+                    if (pod.get("spec") or {}).get("nodeName") == node["metadata"]["name"]:
                         self._wake_owner(pod)
 
     async def _watch(self) -> None:

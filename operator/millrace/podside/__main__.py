@@ -1,4 +1,4 @@
-"""`python -m millrace.podside preflight|verify|tail`; the task comes as JSON in MILLRACE_TASK."""
+"""`python -m millrace.podside preflight|verify|tail|sweep`; the task comes as JSON in MILLRACE_TASK."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import os
 import sys
 
-from millrace.podside import preflight, tail, verify
+from millrace.podside import preflight, sweep, tail, verify
 
-PROGRAMS = {"preflight": preflight.run, "verify": verify.run, "tail": tail.run}
+PROGRAMS = {"preflight": preflight.run, "verify": verify.run, "tail": tail.run, "sweep": sweep.run}
 
 
 def main() -> int:

@@ -97,7 +97,7 @@ class TrainingLoop(Callback):  # type: ignore[misc]
         total = 0.0
         mine = self.windows[self.ranks.rank :: self.ranks.world]
         with torch.no_grad(), module.trainer.precision_plugin.forward_context():
-            for batch in torch.split(mine, self.config.microBatchSize):  # type: ignore[no-untyped-call]
+            for batch in torch.split(mine, self.config.microBatchSize):
                 total += float(module.network.loss(batch.to(module.device))) * len(batch)
         module.network.train()
         return self.ranks.sum([total])[0] / len(self.windows)

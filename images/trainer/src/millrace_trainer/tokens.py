@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -76,8 +76,7 @@ def map_ids(path: Path) -> Ids:
     """Map a file of ids; an empty file (which cannot be mapped) is an empty array."""
     if path.stat().st_size == 0:
         return np.zeros(0, dtype=np.uint32)
-    mapped: Any = np.memmap(path, dtype="<u4", mode="r")
-    return mapped
+    return cast("Ids", np.memmap(path, dtype="<u4", mode="r"))
 
 
 def mock_ids(count: int, vocabulary: int, seed: int) -> Ids:

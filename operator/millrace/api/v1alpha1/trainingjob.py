@@ -260,7 +260,16 @@ def _run_rules() -> tuple[tuple[str, str], ...]:
 class TrainingJobSpec(CommonSpec):
     """Desired run."""
 
-    model_config = {"json_schema_extra": cel(exactly_one(*MEMBERS), same_member(*MEMBERS))}
+    model_config = {
+        "json_schema_extra": cel(
+            exactly_one(*MEMBERS),
+            same_member(*MEMBERS),
+            (
+                "!has(self.metrics) || !has(self.kubernetes) || has(self.kubernetes.command)",
+                "`metrics` needs `kubernetes.command`: they are read from its output; our runtimes report theirs themselves",
+            ),
+        )
+    }
 
     run_id: RunID | None = Field(
         default=None, alias="runID", description="Names the run; a new value is a new run of the same object."
@@ -286,7 +295,7 @@ class TrainingJobSpec(CommonSpec):
     ttl_seconds_after_finished: int | None = Field(
         default=None,
         ge=0,
-        description="Delete the pods this long after the end; the object itself stays. At once when not set.",
+        description="Delete the ended pods (and their logs) this long after the end; the object itself stays.",
     )
     kubernetes: KubernetesTraining | None = Field(default=None, description="Run as pods of this cluster.")
 
@@ -362,6 +371,7 @@ class TrainingJobStatus(CommonStatus):
 
     run_id: str | None = Field(default=None, alias="runID", description="The run that this status is about.")
     attempt: int | None = Field(default=None, description="Number of the attempt, from 1, never reused.")
+    ended_attempt: int | None = Field(default=None, description="Number of the last attempt that is over.")
     progress: Progress | None = Field(default=None, description="How far the run is.")
     metrics: list[Metric] | None = Field(default=None, description="Latest values.")
     checkpoint: CheckpointStatus | None = Field(default=None, description="The last committed checkpoint.")

@@ -1,0 +1,31 @@
+"""Dataset: reads, checks and publishes content under its digest."""
+
+from millrace.api.v1alpha1.dataset import KIND, DatasetSpec
+from millrace.engine.controller import Controller, Object, Rule
+from millrace.engine.settings import Settings
+from millrace.kube.resources import JOBS, PODS
+from millrace_controllers.dataset import plan, reconcile, status
+from millrace_controllers.dataset.backends import kubernetes
+
+
+def _preview(obj: Object, settings: Settings) -> list[Object]:
+    spec = DatasetSpec.model_validate(obj["spec"])
+    print_ = plan.fingerprint(spec, "")
+    return [kubernetes.job_manifest(obj, spec, print_, settings.images.dataset, settings.progress_url)]
+
+
+CONTROLLER = Controller(
+    kind=KIND,
+    reconcile=reconcile.reconcile,
+    finalize=reconcile.finalize,
+    explain=status.explain,
+    children=(JOBS, PODS),
+    rules=(
+        Rule("batch", ("jobs",), ("get", "list", "watch", "create", "patch", "delete")),
+        Rule("", ("pods",), ("get", "list", "watch")),
+        Rule("", ("configmaps",), ("get",)),
+    ),
+    reasons=status.REASONS,
+    progress_fields=frozenset({"progressPercent"}),
+    preview=_preview,
+)

@@ -1,0 +1,1 @@
+"""Places where a Dataset's content is read."""

@@ -1,0 +1,216 @@
+"""Reads, checks and publishes a Dataset's content in a worker pod of this cluster."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from millrace.api.v1alpha1.dataset import DatasetSpec, WorkerResources
+from millrace.engine.controller import Pass
+from millrace.kube import labels, orphans, pods
+from millrace.kube.labels import RECONCILE_AT
+from millrace.kube.pods import Mount
+from millrace.kube.resources import CONFIG_MAPS, JOBS, PODS
+from millrace_controllers.dataset.plan import Observed, SourceNotFound, fingerprint
+
+Object = dict[str, Any]
+ROLE = "worker"
+_INLINE = "/millrace/inline"
+
+
+class KubernetesDataset:
+    """A Job per fingerprint; its pod's termination message is the result."""
+
+    name = "kubernetes"
+
+    async def observe(self, ctx: Pass) -> Observed:
+        """The Job of the current fingerprint, its report and what keeps it. Raises SourceNotFound."""
+        print_ = fingerprint(ctx.spec, await _source_version(ctx))
+        jobs = [j for j in ctx.children(JOBS) if pods.role(j) == ROLE]
+        job = next((j for j in jobs if j["metadata"]["name"] == _job_name(ctx.object, print_)), None)
+        others = tuple(j for j in jobs if j is not job and not j["metadata"].get("deletionTimestamp"))
+        if job is not None and job["metadata"].get("deletionTimestamp"):
+            return Observed(print_, job, trouble="the worker of an earlier try is still ending", others=others)
+        if job is None:
+            return Observed(print_, others=others)
+        own = [p for p in ctx.children(PODS) if pods_of(p) == job["metadata"]["name"]]
+        return Observed(print_, job, _report(job, own), _trouble(own), _percent(ctx), others)
+
+    async def create(self, ctx: Pass, wanted: str) -> None:
+        """Start the worker of a fingerprint."""
+        await ctx.create(JOBS, job_manifest(ctx.object, ctx.spec, wanted, ctx.settings.images.dataset, ctx.settings.progress_url))
+
+    async def stop(self, ctx: Pass, job: Object) -> None:
+        """Delete one Job and its pods."""
+        if not job["metadata"].get("deletionTimestamp"):
+            await ctx.delete(JOBS, job)
+
+    async def delete(self, ctx: Pass) -> bool:
+        """Delete all workers; True when neither Job nor pod is left."""
+        for job in ctx.children(JOBS):
+            if pods.role(job) == ROLE:
+                await self.stop(ctx, job)
+        return not any(pods.role(child) == ROLE for child in (*ctx.children(JOBS), *ctx.children(PODS)))
+
+    async def orphan(self, ctx: Pass) -> None:
+        """Let a running worker finish without its Dataset."""
+        for job in ctx.children(JOBS):
+            await orphans.orphan(ctx.client, JOBS, job)
+
+    async def sweep(self, ctx: Pass) -> bool:
+        """Delete what was published, by a pod that mounts the claim; True when that pod said that it is gone."""
+        published = ctx.status.get("version")
+        if ctx.spec.publish is None or not published:
+            return True
+        claim = ctx.spec.publish.claim
+        job = ctx.child(JOBS, labels.child_name(ctx.object, pods.SWEEP))
+        if job is None:
+            mount = Mount(claim.name, pods.claim_root(claim.name))
+            path = pods.under(mount.path, f"{claim.path}/{published}")
+            image, account = ctx.settings.images.operator, ctx.spec.service_account_name
+            await ctx.create(JOBS, pods.sweep_job(ctx.object, image, (mount,), [path], account))
+            return False
+        return pods.is_condition(job, "Complete")
+
+
+def pods_of(pod: Object) -> str:
+    """Name of the Job that a pod belongs to."""
+    return str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", ""))
+
+
+def _job_name(owner: Object, print_: str) -> str:
+    return labels.child_name(owner, print_[:8])
+
+
+async def _source_version(ctx: Pass) -> str:
+    """Changes when the source does, as far as can be told without reading it; a forced reconcile counts as a change."""
+    asked = (ctx.object["metadata"].get("annotations") or {}).get(RECONCILE_AT, "")
+    inline = ctx.spec.source.inline
+    if inline is None:
+        return str(asked)
+    reference = inline.config_map_ref
+    found = await ctx.client.find(CONFIG_MAPS, ctx.namespace, reference.name)
+    if found is None:
+        raise SourceNotFound(f"ConfigMap {reference.name!r} does not exist")
+    content = {**(found.get("data") or {}), **(found.get("binaryData") or {})}
+    if reference.key and reference.key not in content:
+        raise SourceNotFound(f"ConfigMap {reference.name!r} has no key {reference.key!r}")
+    return f"{asked}/{found['metadata']['uid']}/{found['metadata']['resourceVersion']}"
+
+
+def _report(job: Object, own: list[Object]) -> Object | None:
+    """The worker's last words once the Job is final; an unreadable or missing one is a failed one."""
+    if not (pods.is_condition(job, "Complete") or pods.is_condition(job, "Failed")):
+        return None
+    said = [_parsed(pods.termination(p, ROLE)) for p in sorted(own, key=lambda p: p["metadata"]["creationTimestamp"])]
+    reports = [r for r in said if r is not None]
+    if pods.is_condition(job, "Complete"):
+        return reports[-1] if reports else {"ok": False, "message": "the worker ended, but its report is gone"}
+    failed = [r for r in reports if not r.get("ok")]
+    return failed[-1] if failed else {"ok": False, "message": _job_message(job)}
+
+
+def _job_message(job: Object) -> str:
+    found = pods.condition(job, "Failed") or {}
+    return f"the worker failed without a report: {found.get('message') or found.get('reason') or 'unknown'}"
+
+
+def _parsed(ended: Object | None) -> Object | None:
+    try:
+        loaded = json.loads((ended or {}).get("message") or "")
+    except ValueError:
+        return None
+    return loaded if isinstance(loaded, dict) and "ok" in loaded else None
+
+
+def _trouble(own: list[Object]) -> str | None:
+    for pod in own:
+        scheduled = pods.condition(pod, "PodScheduled")
+        if scheduled is not None and scheduled["status"] == "False":
+            return f"the worker is not scheduled: {scheduled.get('message')}"
+        if stuck := pods.waiting(pod):
+            return f"the worker cannot start: {stuck['reason']}: {stuck.get('message', '')}"
+    return None
+
+
+def _percent(ctx: Pass) -> int | None:
+    push = ctx.board.of(ctx.uid, 0).get(0)
+    return int(100 * push.step / push.max_steps) if push is not None and push.max_steps else None
+
+
+def job_manifest(owner: Object, spec: DatasetSpec, print_: str, image: str, progress_url: str) -> Object:
+    """The worker's Job."""
+    mounts = _mounts(spec)
+    wanted = spec.resources or WorkerResources()
+    task = {**_task(spec), **{k: owner["metadata"][k] for k in ("name", "namespace", "uid")}}
+    variables = {
+        "MILLRACE_DATASET": json.dumps(task, sort_keys=True),
+        "MILLRACE_UID": owner["metadata"]["uid"],
+        "MILLRACE_ATTEMPT": "0",
+        "MILLRACE_TOKEN_FILE": pods.TOKEN_FILE,
+        "MILLRACE_PROGRESS_URL": progress_url,
+    }
+    container = {
+        "name": ROLE,
+        "image": image,
+        "command": ["python3", "-m", "millrace_dataset"],
+        "env": pods.env(variables),
+        "resources": {"requests": {"cpu": wanted.cpu, "memory": wanted.memory}, "limits": {"memory": wanted.memory}},
+        "securityContext": pods.container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [*pods.claim_mounts(mounts), *_inline_mounts(spec), pods.token_mount(), pods.TMP_MOUNT],
+    }
+    volumes = [*pods.claim_volumes(mounts), *_inline_volumes(spec), pods.token_volume(), pods.scratch_volume()]
+    secrets = spec.image_pull_secrets or ()
+    account = spec.service_account_name
+    return pods.one_shot_job(
+        owner, _job_name(owner, print_), ROLE, container, volumes, service_account=account, pull_secrets=secrets
+    )
+
+
+def _mounts(spec: DatasetSpec) -> tuple[Mount, ...]:
+    mounts = []
+    if spec.source.claim is not None:
+        mounts.append(Mount(spec.source.claim.name, pods.claim_root(spec.source.claim.name), read_only=True))
+    if spec.publish is not None:
+        mounts.append(Mount(spec.publish.claim.name, pods.claim_root(spec.publish.claim.name)))
+    return pods.unique(mounts)
+
+
+def _task(spec: DatasetSpec) -> Object:
+    """The worker's order, in the words of its contract."""
+    split = spec.split.model_dump(mode="json", by_alias=True) if spec.split else None
+    publish = spec.publish.claim if spec.publish else None
+    return {
+        "source": _source(spec),
+        "format": spec.format,
+        "columns": [c.model_dump(mode="json", by_alias=True) for c in spec.columns] if spec.columns else None,
+        "split": split,
+        "publish": {"path": pods.under(pods.claim_root(publish.name), publish.path)} if publish else None,
+    }
+
+
+def _source(spec: DatasetSpec) -> Object:
+    source = spec.source
+    if source.claim is not None:
+        return {"path": pods.under(pods.claim_root(source.claim.name), source.claim.path)}
+    if source.inline is not None:
+        return {"inline": {"path": _INLINE}}
+    if source.https is not None:
+        return {"https": source.https.model_dump(mode="json")}
+    assert source.generated is not None
+    return {"generated": source.generated.model_dump(mode="json")}
+
+
+def _inline_volumes(spec: DatasetSpec) -> list[Object]:
+    if spec.source.inline is None:
+        return []
+    reference = spec.source.inline.config_map_ref
+    source: Object = {"name": reference.name}
+    if reference.key:
+        source["items"] = [{"key": reference.key, "path": reference.key}]
+    return [{"name": "inline", "configMap": source}]
+
+
+def _inline_mounts(spec: DatasetSpec) -> list[Object]:
+    return [] if spec.source.inline is None else [{"name": "inline", "mountPath": _INLINE, "readOnly": True}]

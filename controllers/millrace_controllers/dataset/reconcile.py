@@ -1,0 +1,57 @@
+"""The stages of a Dataset's pass."""
+
+from __future__ import annotations
+
+from millrace.engine.controller import Pass
+from millrace.engine.outcome import Outcome
+from millrace_controllers.dataset import plan, status
+from millrace_controllers.dataset.backends.kubernetes import KubernetesDataset
+from millrace_controllers.dataset.plan import Step
+
+BACKEND = KubernetesDataset()
+
+
+async def reconcile(ctx: Pass) -> Outcome:
+    """One pass: observe, decide, act, say."""
+    observed = await BACKEND.observe(ctx)
+    for unwanted in observed.others:
+        await BACKEND.stop(ctx, unwanted)
+    match plan.next_step(ctx.spec, ctx.status, observed):
+        case Step.SUSPEND:
+            if observed.job is not None:
+                await BACKEND.stop(ctx, observed.job)
+            return status.suspended(observed)
+        case Step.NOTHING:
+            return status.unchanged(ctx.status)
+        case Step.START:
+            await BACKEND.create(ctx, observed.fingerprint)
+            return status.reading(await BACKEND.observe(ctx))
+        case Step.WAIT:
+            return status.reading(observed)
+        case Step.PUBLISH:
+            return await _published(ctx, observed)
+        case Step.FAIL:
+            return status.failed(observed.report or {})
+
+
+async def _published(ctx: Pass, observed: plan.Observed) -> Outcome:
+    """The Job goes only when the status that tells of its report is stored: a crash between the two reads it again."""
+    if ctx.status.get("sourceFingerprint") == observed.fingerprint:
+        if observed.job is not None:
+            await BACKEND.stop(ctx, observed.job)
+        return status.unchanged(ctx.status)
+    claim = ctx.spec.publish.claim.name if ctx.spec.publish else None
+    assert observed.report is not None
+    return status.published(ctx.status, observed.fingerprint, observed.report, claim)
+
+
+async def finalize(ctx: Pass) -> Outcome:
+    """Take the worker down, then the data if that is the policy."""
+    if ctx.spec.deletion_policy == "Retain":
+        await BACKEND.orphan(ctx)
+        return Outcome(released=True)
+    if not await BACKEND.delete(ctx):
+        return status.deleting("The worker is being stopped")
+    if ctx.spec.data_policy == "Delete" and not await BACKEND.sweep(ctx):
+        return status.deleting("The published data is being deleted")
+    return Outcome(released=True)

@@ -1,0 +1,141 @@
+"""What a Dataset says of itself: pure functions from what was observed to conditions and fields. Its reasons live here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from millrace.engine import reasons
+from millrace.engine.outcome import Event, Outcome, Verdict
+from millrace.engine.reasons import Reason
+from millrace_controllers.dataset.plan import Observed, SourceNotFound
+
+Object = dict[str, Any]
+
+PUBLISHED = Reason(
+    "Published",
+    "The content was read, checked, published and read back; status.digest names it.",
+    "Nothing: consumers may use it.",
+)
+READING = Reason(
+    "Reading", "A worker pod reads, checks and publishes the content.", "Wait; status.progressPercent says how far it is."
+)
+WORKER_WAITS = Reason(
+    "WorkerWaits",
+    "The worker pod cannot run yet: it is not scheduled, or its image or volume is not there.",
+    "Read the message; mend the claim, the image or the capacity. The Dataset goes on by itself.",
+)
+SOURCE_NOT_FOUND = Reason(
+    "SourceNotFound",
+    "The ConfigMap that the source names does not exist, or has not the key.",
+    "Create it, or correct spec.source; the Dataset goes on by itself.",
+)
+WORKER_FAILED = Reason(
+    "WorkerFailed",
+    "The worker ended without saying why, several times.",
+    "Look at the worker pod's log (millrace logs dataset/NAME); more memory in spec.resources is the commonest cure.",
+)
+
+
+def _bad(
+    name: str, meaning: str, next_step: str = "Mend the content or the spec, then annotate millrace.dev/reconcile-at."
+) -> Reason:
+    return Reason(name, meaning, next_step)
+
+
+CONTENT_REASONS = {
+    r.name: r
+    for r in (
+        _bad("SourceMissing", "The path that the source names does not exist on the claim."),
+        _bad("SourceEmpty", "The source holds no rows."),
+        _bad("ChecksumMismatch", "The downloaded file has another SHA-256 than the spec says."),
+        _bad("DownloadFailed", "The file could not be downloaded."),
+        _bad("RaggedRow", "A row has another number of fields than the header."),
+        _bad("EncodingError", "The content is not valid UTF-8."),
+        _bad("ColumnMismatch", "The columns are not those of spec.columns."),
+        _bad("TypeMismatch", "A value has not the type of its column."),
+        _bad("PublishFailed", "The content could not be written to, or read back from, the publish path."),
+        _bad("UnknownGenerator", "There is no generator of that name.", "Choose one that the message names."),
+        _bad("BadParameter", "A parameter of the generator or the split is not valid.", "Correct what the message names."),
+    )
+}
+REASONS = (PUBLISHED, READING, WORKER_WAITS, SOURCE_NOT_FOUND, WORKER_FAILED, *CONTENT_REASONS.values())
+
+
+def suspended(observed: Observed) -> Outcome:
+    """Nothing runs; what was published stays."""
+    gone = observed.job is None
+    message = "Nothing runs; what was published is kept" if gone else "The worker is being stopped"
+    return Outcome((Verdict("Ready", "False", reasons.SUSPENDED.name, message),), requeue_after=None if gone else 5)
+
+
+def reading(observed: Observed) -> Outcome:
+    """The worker is on it, or waits for something."""
+    reason, message = READING, "A worker reads, checks and publishes the content"
+    if observed.trouble:
+        reason, message = WORKER_WAITS, observed.trouble
+    verdicts = (Verdict("Ready", "False", reason.name, message), Verdict("Reconciling", "True", reason.name, message))
+    return Outcome(verdicts, {"progressPercent": observed.percent, "externalID": observed.job_name}, requeue_after=60)
+
+
+def published(old: Object, fingerprint: str, report: Object, claim: str | None) -> Outcome:
+    """The worker published and read back."""
+    digest = report["digest"]
+    message = f"{report['rows']} rows published"
+    fields = {
+        "digest": digest,
+        "version": report.get("version"),
+        "sourceFingerprint": fingerprint,
+        "rows": report["rows"],
+        "bytes": report["bytes"],
+        "columns": report.get("columns") or None,
+        "columnCount": report.get("columnCount"),
+        "splits": _splits(report, claim) or None,
+        "progressPercent": None,
+        "externalID": None,
+    }
+    return Outcome((Verdict("Ready", "True", PUBLISHED.name, message),), fields, _events(old, digest))
+
+
+def _events(old: Object, digest: str) -> tuple[Event, ...]:
+    before = old.get("digest")
+    if before == digest:
+        return ()
+    if before is None:
+        return (Event("Published", f"The content has digest {digest}"),)
+    return (Event("DigestChanged", f"The content changed from {before} to {digest}"),)
+
+
+def _splits(report: Object, claim: str | None) -> list[Object]:
+    if claim is None:
+        return []
+    parts = report.get("splits") or {}
+    return [{"name": n, "claim": claim, **{k: parts[n][k] for k in ("path", "rows", "bytes", "digest")}} for n in sorted(parts)]
+
+
+def unchanged(status: Object) -> Outcome:
+    """Nothing to do: what the status says still holds."""
+    return Outcome((Verdict("Ready", "True", PUBLISHED.name, f"{status['rows']} rows published"),))
+
+
+def failed(report: Object) -> Outcome:
+    """The content or the worker is at fault; a human must act."""
+    reason = CONTENT_REASONS.get(str(report.get("reason")), WORKER_FAILED)
+    message = str(report.get("message") or "the worker ended without a report")
+    verdicts = (Verdict("Ready", "False", reason.name, message), Verdict("Stalled", "True", reason.name, message))
+    fields = {"progressPercent": None, "sourceFingerprint": None}
+    return Outcome(verdicts, fields, (Event(reason.name, message, "Warning"),))
+
+
+def deleting(message: str) -> Outcome:
+    """Being taken down."""
+    name = reasons.DELETING.name
+    verdicts = (Verdict("Ready", "False", name, message), Verdict("Reconciling", "True", name, message))
+    return Outcome(verdicts, requeue_after=10)
+
+
+def explain(_: Object, error: BaseException) -> tuple[Verdict, ...] | None:
+    """Conditions for the errors that only this kind can name."""
+    if isinstance(error, SourceNotFound):
+        name, message = SOURCE_NOT_FOUND.name, error.message
+        return Verdict("Ready", "False", name, message), Verdict("Reconciling", "True", name, message)
+    return None

@@ -1,0 +1,45 @@
+"""TrainingJob: one bounded run that makes a model."""
+
+from millrace.api.v1alpha1.trainingjob import KIND, TrainingJobSpec
+from millrace.engine.cache import Key
+from millrace.engine.controller import Controller, Object, Rule
+from millrace.engine.settings import Settings
+from millrace.kube.resources import JOBS, PODS, SERVICES
+from millrace_controllers.trainingjob import inputs, progress, reconcile, status
+from millrace_controllers.trainingjob.backends.kubernetes import observe, pod
+
+
+def _references(obj: Object) -> tuple[Key, ...]:
+    names = [i["datasetRef"]["name"] for i in obj["spec"].get("inputs") or () if i.get("datasetRef")]
+    return tuple(Key("datasets", obj["metadata"]["namespace"], name) for name in names)
+
+
+def _preview(obj: Object, settings: Settings) -> list[Object]:
+    """The first attempt; inputs by Dataset are left out, for what they will be is known only in the cluster."""
+    spec = TrainingJobSpec.model_validate(obj["spec"])
+    known = [i for i in spec.inputs or () if i.claim is not None]
+    found = inputs.resolve(known, None, lambda _: None)
+    return [*pod.made_claims(obj, spec), pod.service(obj, 1), pod.job(obj, spec, 1, found, settings)]
+
+
+CONTROLLER = Controller(
+    kind=KIND,
+    reconcile=reconcile.reconcile,
+    finalize=reconcile.finalize,
+    explain=status.explain,
+    children=(JOBS, PODS, SERVICES),
+    rules=(
+        Rule("batch", ("jobs",), ("get", "list", "watch", "create", "patch", "delete")),
+        Rule("", ("pods",), ("get", "list", "watch", "create", "patch", "delete")),
+        Rule("", ("services",), ("get", "list", "watch", "create", "patch", "delete")),
+        Rule("", ("persistentvolumeclaims",), ("get", "create", "delete")),
+        Rule("", ("events",), ("get", "list", "create", "patch")),
+        Rule("", ("nodes",), ("get", "list", "watch"), cluster_scoped=True),
+    ),
+    reasons=status.REASONS,
+    references=_references,
+    watches_nodes=True,
+    wake_on_node=lambda node: observe.node_trouble(node) is not None,
+    progress_fields=progress.FIELDS,
+    preview=_preview,
+)

@@ -1,0 +1,1 @@
+"""Places where a TrainingJob can run, one module or package a member of spec."""

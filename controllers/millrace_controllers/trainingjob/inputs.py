@@ -1,0 +1,64 @@
+"""Resolves a run's inputs to files on claims, and pins them. Pure.
+
+A Dataset that changes later changes nothing of a started run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from millrace.api.v1alpha1.trainingjob import TrainingInput
+from millrace.engine.conditions import is_true
+from millrace_controllers.trainingjob.observed import ResolvedInput
+
+Object = dict[str, Any]
+Lookup = Callable[[str], Object | None]
+
+
+class NotReady(Exception):
+    """An input cannot be resolved yet; the message says which and why."""
+
+
+def resolve(inputs: list[TrainingInput] | None, pinned: Object | None, lookup: Lookup) -> tuple[ResolvedInput, ...]:
+    """Every input as what will be read. `pinned` is status.lineage; `lookup` finds Datasets by name. Raises NotReady."""
+    held = {i["name"]: i for i in (pinned or {}).get("inputs") or ()}
+    return tuple(_pinned(i, held[i.name], lookup) if i.name in held else _one(i, lookup) for i in inputs or ())
+
+
+def _pinned(wanted: TrainingInput, held: Object, lookup: Lookup) -> ResolvedInput:
+    claim, _, path = str(held["path"]).removeprefix("claim://").partition("/")
+    found = lookup(wanted.dataset_ref.name) if wanted.dataset_ref else None
+    format_ = found["spec"]["format"] if found else ""
+    return ResolvedInput(wanted.name, claim, path, format_, held.get("dataset"), held.get("digest"))
+
+
+def _one(wanted: TrainingInput, lookup: Lookup) -> ResolvedInput:
+    if wanted.claim is not None:
+        return ResolvedInput(wanted.name, wanted.claim.name, wanted.claim.path)
+    assert wanted.dataset_ref is not None
+    name = wanted.dataset_ref.name
+    found = lookup(name)
+    if found is None:
+        raise NotReady(f"input {wanted.name!r}: Dataset {name!r} does not exist")
+    if not _is_ready(found):
+        raise NotReady(f"input {wanted.name!r}: Dataset {name!r} is not Ready")
+    return _from_dataset(wanted, found)
+
+
+def _is_ready(found: Object) -> bool:
+    status = found.get("status") or {}
+    return is_true(found, "Ready") and status.get("observedGeneration") == found["metadata"].get("generation")
+
+
+def _from_dataset(wanted: TrainingInput, found: Object) -> ResolvedInput:
+    name, spec, status = found["metadata"]["name"], found["spec"], found["status"]
+    splits = {s["name"]: s for s in status.get("splits") or ()}
+    if not splits:
+        source = spec["source"].get("claim") or {}
+        return ResolvedInput(wanted.name, source["name"], source.get("path", ""), spec["format"], name, status["digest"])
+    chosen = wanted.split or ("data" if "data" in splits else wanted.name)
+    if chosen not in splits:
+        raise NotReady(f"input {wanted.name!r}: Dataset {name!r} has no split {chosen!r}, but {', '.join(sorted(splits))}")
+    part = splits[chosen]
+    return ResolvedInput(wanted.name, part["claim"], part["path"], spec["format"], name, status["digest"])

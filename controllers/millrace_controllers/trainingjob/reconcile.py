@@ -1,0 +1,89 @@
+"""The stages of a TrainingJob's pass.
+
+What is decided is written into status before an attempt is taken down: the pass that ends an attempt only says so, the next one
+acts on it. A pass that starts something acts first and says so after: what it made is found by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from millrace.engine.controller import Pass
+from millrace.engine.outcome import Outcome
+from millrace_controllers.trainingjob import inputs, plan, status
+from millrace_controllers.trainingjob.backends.kubernetes import KubernetesTrainer, layout
+from millrace_controllers.trainingjob.observed import JobState, Observed
+from millrace_controllers.trainingjob.plan import Decision, Do
+
+Object = dict[str, Any]
+BACKEND = KubernetesTrainer()
+
+
+async def reconcile(ctx: Pass) -> Outcome:
+    """One pass: finished? new run? observe, decide, act, say."""
+    old = ctx.status
+    run_id = ctx.spec.run_id or ""
+    if old.get("completionTime"):
+        return status.new_run(run_id, old) if old.get("runID", "") != run_id else await _settled(ctx)
+    observed = await _observe(ctx)
+    decision = plan.decide(ctx.spec, old, observed, ctx.clock.now())
+    if await _act(ctx, decision, observed):
+        observed = await _observe(ctx)
+    return status.outcome(decision, old, observed, _lineage(ctx, observed), run_id, ctx.clock.now())
+
+
+async def _observe(ctx: Pass) -> Observed:
+    observed = await BACKEND.observe(ctx)
+    try:
+        found = inputs.resolve(ctx.spec.inputs, ctx.status.get("lineage"), lambda name: ctx.lookup("datasets", name))
+    except inputs.NotReady as missing:
+        return replace(observed, missing_input=str(missing))
+    return replace(observed, inputs=found)
+
+
+async def _act(ctx: Pass, decision: Decision, observed: Observed) -> bool:
+    """Carry out a decision; True where it made something that the status should tell of at once.
+
+    A decision that ends an attempt or the run is only written down now; the pass after that write does the rest.
+    """
+    if decision.end is not None or decision.final:
+        return False
+    match decision.do:
+        case Do.START:
+            await BACKEND.create(ctx, observed.inputs)
+            return True
+        case Do.VERIFY:
+            await BACKEND.verify(ctx)
+        case Do.CLEAR:
+            await BACKEND.clear(ctx, keep_ended=False)
+        case Do.NOTHING:
+            pass
+    return False
+
+
+def _lineage(ctx: Pass, observed: Observed) -> Object | None:
+    """Pinned from the first start on."""
+    if observed.current.job is JobState.MISSING and not ctx.status.get("lineage"):
+        return None
+    digests = {"specDigest": layout.spec_digest(ctx.spec), "parametersDigest": layout.parameters_digest(ctx.spec)}
+    return status.lineage(observed.inputs, digests, observed.current.image_digest, ctx.status.get("lineage"))
+
+
+async def _settled(ctx: Pass) -> Outcome:
+    """After the end nothing runs; ended pods stay for their logs until their time is over."""
+    left = status.ttl_left(ctx.status, ctx.spec.ttl_seconds_after_finished, ctx.clock.now())
+    await BACKEND.clear(ctx, keep_ended=left != 0.0)
+    return replace(status.settled(ctx.status), requeue_after=left or None)
+
+
+async def finalize(ctx: Pass) -> Outcome:
+    """Take down what runs (with time for a checkpoint), then the data if that is the policy."""
+    if ctx.spec.deletion_policy == "Retain":
+        await BACKEND.orphan(ctx)
+        return Outcome(released=True)
+    if not await BACKEND.delete(ctx):
+        return status.deleting("The pods are being stopped; programs that know SIGTERM make a checkpoint")
+    if ctx.spec.data_policy == "Delete" and not await BACKEND.sweep(ctx):
+        return status.deleting("The run's data is being deleted")
+    return Outcome(released=True)

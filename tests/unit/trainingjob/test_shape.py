@@ -9,6 +9,7 @@ import pytest
 from millrace.api.v1alpha1.trainingjob import KubernetesTraining
 from millrace.data import instances
 from millrace.engine.errors import Terminal
+from millrace.kube import pods
 from millrace_controllers.trainingjob.backends.kubernetes import demand, quantities
 from millrace_controllers.trainingjob.backends.kubernetes.shape import (
     BadResources,
@@ -43,57 +44,57 @@ def term(key: str) -> dict[str, Any]:
 RESOURCES: list[tuple[dict[str, Any], dict[str, str], str]] = [
     (
         {"instanceType": "p4de.24xlarge", "nodes": 2},
-        {"cpu": "94890m", "memory": "1071432Mi", "nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "4"},
-        "allocatable 95690m and 1082712Mi, less 800m and 1024Mi for daemonsets and 10256Mi of pages that the EFA driver takes",
+        {"cpu": "94790m", "memory": "1071432Mi", "nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "4"},
+        "allocatable 95690m and 1082712Mi, less 900m and 1024Mi for others and 10256Mi of pages that the EFA driver takes",
     ),
     (
         {"instanceType": "p4d.24xlarge", "nodes": 2},
-        {"cpu": "94890m", "memory": "1071432Mi", "nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "4"},
+        {"cpu": "94790m", "memory": "1071432Mi", "nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "4"},
         "p4d is p4de with smaller GPUs",
     ),
     (
         {"instanceType": "p5.48xlarge", "nodes": 2},
-        {"cpu": "190650m", "memory": "1927130Mi", "nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "32"},
+        {"cpu": "190550m", "memory": "1927130Mi", "nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "32"},
         "32 EFA devices a node",
     ),
     (
         {"instanceType": "p5en.48xlarge", "nodes": 2},
-        {"cpu": "190650m", "memory": "1926052Mi", "nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "16"},
+        {"cpu": "190550m", "memory": "1926052Mi", "nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "16"},
         "p5en has 16 EFA devices of twice the speed",
     ),
     (
         {"instanceType": "p4de.24xlarge", "nodes": 2, "fabric": {"efa": "None"}},
-        {"cpu": "94890m", "memory": "1071432Mi", "nvidia.com/gpu": "8"},
+        {"cpu": "94790m", "memory": "1071432Mi", "nvidia.com/gpu": "8"},
         "without EFA the driver still has its pages",
     ),
     (
         {"instanceType": "p5.4xlarge"},
-        {"cpu": "15090m", "memory": "229550Mi", "nvidia.com/gpu": "1"},
+        {"cpu": "14990m", "memory": "229550Mi", "nvidia.com/gpu": "1"},
         "a single pod has nobody to reach over EFA",
     ),
     (
         {"instanceType": "p5.4xlarge", "fabric": {"efa": "DevicePlugin"}},
-        {"cpu": "15090m", "memory": "229550Mi", "nvidia.com/gpu": "1", "vpc.amazonaws.com/efa": "1"},
+        {"cpu": "14990m", "memory": "229550Mi", "nvidia.com/gpu": "1", "vpc.amazonaws.com/efa": "1"},
         "what is asked for in so many words is asked of the node",
     ),
     (
         {"instanceType": "g5.xlarge", "nodes": 2},
-        {"cpu": "3120m", "memory": "13138Mi", "nvidia.com/gpu": "1"},
+        {"cpu": "3020m", "memory": "13138Mi", "nvidia.com/gpu": "1"},
         "a type without EFA keeps no memory for its pages",
     ),
     (
         {"instanceType": "trn1.32xlarge", "nodes": 2},
-        {"cpu": "126810m", "memory": "470614Mi", "aws.amazon.com/neuron": "16", "vpc.amazonaws.com/efa": "8"},
+        {"cpu": "126710m", "memory": "470614Mi", "aws.amazon.com/neuron": "16", "vpc.amazonaws.com/efa": "8"},
         "Neuron devices have a resource of their own",
     ),
     (
         {"instanceType": "c5.2xlarge", "nodes": 2},
-        {"cpu": "7110m", "memory": "13138Mi"},
+        {"cpu": "7010m", "memory": "13138Mi"},
         "a CPU type",
     ),
     (
         {"instanceType": "c6i.32xlarge", "nodes": 2},
-        {"cpu": "126810m", "memory": "222741Mi"},
+        {"cpu": "126710m", "memory": "222741Mi"},
         "gloo cannot use EFA, so a CPU type is not asked for it unless the spec says so",
     ),
     ({}, {"cpu": "1000m", "memory": "2048Mi"}, "the small default"),
@@ -138,8 +139,8 @@ def test_no_pod_of_the_whole_catalogue_asks_for_more_than_its_node_has(efa: str,
         assert node.allocatable_memory is not None
         made = of(instanceType=name, nodes=2, fabric={"efa": efa}, sharedMemoryGiB=shared)
         memory = quantities.in_bytes(made.limits["memory"])
-        assert quantities.millicores(made.requests["cpu"]) + demand.DAEMONSET_CPU <= node.allocatable_cpu, name
-        assert memory + demand.DAEMONSET_MEMORY * quantities.MIB <= node.allocatable_memory * quantities.MIB, name
+        assert quantities.millicores(made.requests["cpu"]) + demand.RESERVED_CPU <= node.allocatable_cpu, name
+        assert memory + demand.RESERVED_MEMORY * quantities.MIB <= node.allocatable_memory * quantities.MIB, name
         assert quantities.millicores(made.requests["cpu"]) * 2 > node.allocatable_cpu, f"{name}: two pods would share a node"
         assert 0 < quantities.in_bytes(made.shared_memory) < memory, name
         assert int(made.requests.get("vpc.amazonaws.com/efa", "0")) <= (node.efa or 0), name
@@ -150,6 +151,12 @@ def test_quantities_are_integers_for_the_whole_catalogue() -> None:
         made = of(instanceType=name, nodes=2)
         for resource, quantity in {**made.requests, **made.limits, "shm": made.shared_memory}.items():
             assert quantity.removesuffix("Mi").removesuffix("m").isdigit(), f"{name} {resource} {quantity}"
+
+
+def test_the_reserve_has_room_for_the_sidecar_beside_the_daemonsets() -> None:
+    helper = pods.SMALL["requests"]
+    assert 780 + quantities.millicores(helper["cpu"]) <= demand.RESERVED_CPU
+    assert 600 * quantities.MIB + quantities.in_bytes(helper["memory"]) <= demand.RESERVED_MEMORY * quantities.MIB
 
 
 # -- shared memory -------------------------------------------------------------------------------------------------------

@@ -14,13 +14,13 @@ from millrace.data.instances import Instance, UnknownInstance
 from millrace.engine.errors import Terminal
 from millrace_controllers.trainingjob.backends.kubernetes.quantities import GIB, MIB, in_bytes, millicores
 
-DAEMONSET_CPU = 800
+RESERVED_CPU = 900
 """Millicores kept free on a node. An estimate from the usual requests of what runs on every node of a training cluster on EKS:
 aws-node 50, kube-proxy 100, EBS and FSx CSI 60, EFA plugin 10, node monitoring agent 10, CloudWatch agent 250, Fluent Bit 50,
-DCGM exporter 250; sum 780."""
+DCGM exporter 250, sum 780; and 50 for the sidecar that reads metrics in the pod itself."""
 
-DAEMONSET_MEMORY = 1024
-"""MiB kept free on a node. The same daemonsets request some 600 MiB; the rest is room for one more."""
+RESERVED_MEMORY = 1024
+"""MiB kept free on a node. The same daemonsets and the sidecar request some 650 MiB; the rest is room for one more."""
 
 EFA_HUGEPAGES = 5128 * 2
 """MiB that the EFA driver takes for 2 MiB pages when a node starts. The kubelet subtracts them from the allocatable memory, which
@@ -113,8 +113,8 @@ def _allocatable(instance: Instance) -> tuple[int, int]:
             f"what a node of type {instance.name} can give to pods is not documented: give `resources` instead of `instanceType` "
             f"and choose the nodes by placement.nodeSelector node.kubernetes.io/instance-type: {instance.name}"
         )
-    taken = DAEMONSET_MEMORY + (EFA_HUGEPAGES if instance.efa else 0)
-    return instance.allocatable_cpu - DAEMONSET_CPU, (instance.allocatable_memory - taken) * MIB
+    taken = RESERVED_MEMORY + (EFA_HUGEPAGES if instance.efa else 0)
+    return instance.allocatable_cpu - RESERVED_CPU, (instance.allocatable_memory - taken) * MIB
 
 
 def _efa_of_node(spec: KubernetesTraining, instance: Instance) -> int:

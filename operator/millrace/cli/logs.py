@@ -15,7 +15,7 @@ def logs(
     rank: Annotated[int, typer.Option("--rank", min=0, help="Node rank of the pod.")] = 0,
     attempt: Annotated[int | None, typer.Option("--attempt", min=0, help="Number of the attempt; the latest by default.")] = None,
     container: Annotated[str, typer.Option("--container", "-c", help="Container; by default the one that tells most.")] = "",
-    tail: Annotated[int, typer.Option("--tail", min=1, help="Lines from the end to begin with.")] = 1_000_000,
+    tail: Annotated[int | None, typer.Option("--tail", min=1, help="Lines from the end to begin with; all by default.")] = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -24,7 +24,7 @@ def logs(
     import asyncio
 
     from millrace.cli.cluster import Target
-    from millrace.cli.podlogs import Choice, show
+    from millrace.cli.podlogs import ALL_LINES, Choice, show
 
     target = Target(context, kubeconfig, namespace)
-    asyncio.run(show(target, subject, Choice(rank, attempt, container), tail, follow))
+    asyncio.run(show(target, subject, Choice(rank, attempt, container), tail or ALL_LINES, follow))

@@ -14,6 +14,7 @@ from millrace.kube import labels
 from millrace.kube.resources import PODS
 
 Object = dict[str, Any]
+ALL_LINES = 2**31 - 1
 _RANK = "batch.kubernetes.io/job-completion-index"
 _HELPERS = {"verify", "sweep"}
 """Roles of pods that run after the work, for the operator's own sake."""

@@ -9,17 +9,22 @@ class Exit(IntEnum):
     """Exit codes, the same for every command."""
 
     OK = 0
-    """Done; for `wait`: reached."""
     FAILED = 1
-    """The object has failed or is stalled for good, or what was asked was refused."""
     TIMED_OUT = 2
-    """`wait` gave up; the object goes on."""
     NOT_FOUND = 3
-    """There is no such object."""
     NO_CLUSTER = 4
-    """The cluster cannot be reached, or denies."""
     USAGE = 64
-    """The command line is wrong."""
+
+
+MEANINGS = {
+    Exit.OK: "Done; for `wait`: reached.",
+    Exit.FAILED: "The object failed or is stalled for good, or what was asked was refused.",
+    Exit.TIMED_OUT: "`wait` gave up; the object goes on.",
+    Exit.NOT_FOUND: "There is no such object.",
+    Exit.NO_CLUSTER: "The cluster cannot be reached, or denies.",
+    Exit.USAGE: "The command line is wrong.",
+}
+"""What docs/cli.md says of each."""
 
 
 class Problem(Exception):

@@ -10,7 +10,7 @@ from millrace.cli.options import Context, Kubeconfig, Namespace
 
 
 def release(
-    subjects: Annotated[list[str] | None, typer.Argument(metavar="[KIND/NAME]...", help="Objects to let go of.")] = None,
+    subjects: Annotated[list[str] | None, typer.Argument(metavar="KIND/NAME", help="Objects to let go of.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every object of every kind, in all namespaces or in -n's.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     namespace: Namespace = None,

@@ -30,7 +30,7 @@ class Output(StrEnum):
 
 
 def status(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="NAME or KIND/NAME; all when none.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="NAME or KIND/NAME; all when none.")] = None,
     namespace: Namespace = None,
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep the table live until interrupted.")] = False,

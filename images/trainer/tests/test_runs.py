@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from trainer_support import Job, Launcher, make_job, wait_for
+
 from millrace_trainer.checkpoint import Store
 from millrace_trainer.files import hash_tree, tree_digest
 from millrace_trainer.history import History
@@ -73,9 +74,7 @@ def test_the_same_run_again_ends_at_once_without_training(whole: Job, launcher: 
     assert ((whole.output / "run.json").read_bytes(), whole.pointer) == before
 
 
-def test_a_run_that_lost_only_its_record_exports_again_without_training(
-    whole: Job, launcher: Launcher, tmp_path: Path
-) -> None:
+def test_a_run_that_lost_only_its_record_exports_again_without_training(whole: Job, launcher: Launcher, tmp_path: Path) -> None:
     job = Job(tmp_path, whole.parameters)
     subprocess.run(["cp", "-r", f"{whole.root}/.", str(tmp_path)], check=True)
     (job.output / "run.json").unlink()
@@ -137,9 +136,7 @@ def test_a_run_resumed_on_another_number_of_ranks_reads_the_same_data(launcher: 
     assert history(mixed).train == pytest.approx(history(single).train, rel=1e-3)
 
 
-def test_sigterm_to_one_rank_saves_on_every_rank_and_the_next_attempt_goes_on(
-    launcher: Launcher, job: Job, whole: Job
-) -> None:
+def test_sigterm_to_one_rank_saves_on_every_rank_and_the_next_attempt_goes_on(launcher: Launcher, job: Job, whole: Job) -> None:
     job.parameters, job.every = {**whole.parameters, "maxSteps": "5000", "validateEverySteps": "5000"}, 0
     pids = launcher.start(job, 2)
     wait_for(lambda: "Step: " in logs(job))
@@ -170,7 +167,7 @@ def failing(launcher: Launcher, job: Job, **env: str) -> dict[str, Any]:
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_with_its_step(launcher: Launcher, job: Job) -> None:
-    job.parameters |= {"learningRate": "1e38", "warmupSteps": "0", "gradientClip": "0"}
+    job.parameters |= {"learningRate": "1e30", "warmupSteps": "0"}
     found = failing(launcher, job)
     assert (found["reason"], found["schema"]) == ("NaNLoss", 1)
     assert found["step"] > 1
@@ -215,10 +212,11 @@ def test_input_that_is_no_text_is_named(launcher: Launcher, job: Job) -> None:
 
 def test_the_exported_model_is_the_trained_one_for_transformers(whole: Job) -> None:
     """Another implementation, given only the exported files, computes the same validation loss."""
+    from transformers import GPT2LMHeadModel
+
     from millrace_trainer.config import read_config
     from millrace_trainer.data import validation_windows
     from millrace_trainer.tokens import encode_file, load_tokenizer
-    from transformers import GPT2LMHeadModel
 
     model = GPT2LMHeadModel.from_pretrained(whole.output / "model").eval()
     tokenizer = load_tokenizer((whole.output / "model" / "tokenizer.json").read_text())

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 SRC = Path(__file__).parents[1] / "src"
 TINY = {
     "layers": "2",
@@ -34,8 +33,7 @@ def text(lines: int) -> str:
     """Some sentences with structure, the same on every call."""
     count = len(WORDS)
     return "".join(
-        " ".join(WORDS[(line * line + place * (line % 5 + 1)) % count] for place in range(9)) + ".\n"
-        for line in range(lines)
+        " ".join(WORDS[(line * line + place * (line % 5 + 1)) % count] for place in range(9)) + ".\n" for line in range(lines)
     )
 
 

@@ -11,6 +11,7 @@ CHOICES = {
     "precision": ("auto", "bf16", "fp32"),
     "accelerator": ("auto", "cpu", "gpu"),
 }
+LARGEST = 1e30
 MAY_BE_ZERO = frozenset(
     {"dropout", "warmupSteps", "minLearningRate", "weightDecay", "gradientClip", "seed", "threads", "beta1", "beta2"}
 )
@@ -100,6 +101,8 @@ def _parse(field: "Field[Any]", text: str) -> Any:
         value = kind(text)
     except ValueError as error:
         raise Problem("BadParameter", f"parameter {field.name} must be {word}, not {text!r}") from error
+    if value > LARGEST:  # also infinity; beyond it the optimizer's arithmetic overflows
+        raise Problem("BadParameter", f"parameter {field.name} must be at most {LARGEST:g}, not {text!r}")
     least = "0 or more" if field.name in MAY_BE_ZERO else "more than 0"
     if not (value > 0 or (value == 0 and field.name in MAY_BE_ZERO)):
         raise Problem("BadParameter", f"parameter {field.name} must be {least}, not {text!r}")

@@ -1,0 +1,65 @@
+"""What ends a run before anything slow is imported, and what the environment must hold."""
+
+import json
+from pathlib import Path
+
+import pytest
+from trainer_support import Job
+
+from millrace_trainer import gpt
+from millrace_trainer.context import read_context
+from millrace_trainer.devices import cpus
+from millrace_trainer.problems import Problem
+
+
+def run(job: Job, monkeypatch: pytest.MonkeyPatch, **env: str) -> int:
+    for name, value in job.env(**env).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("millrace_trainer.progress.DEFAULT_INTERVAL_SECONDS", 0.05)
+    return gpt.main()
+
+
+def test_a_missing_input_is_named(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job.root / "train.txt").unlink()
+    assert run(job, monkeypatch) == 1
+    assert job.termination["reason"] == "InputMissing"
+    assert "train.txt" in job.termination["message"]
+
+
+def test_no_input_at_all_is_named(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(job, monkeypatch, MILLRACE_INPUTS="{}") == 1
+    assert job.termination["reason"] == "InputMissing"
+
+
+def test_a_bad_parameter_ends_in_the_termination_message(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.parameters["layer"] = "3"
+    assert run(job, monkeypatch) == 1
+    assert job.termination["reason"] == "BadParameter"
+    assert "'layer'" in job.termination["message"]
+
+
+def test_an_output_that_cannot_be_written_is_named(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.output.write_text("a file where the folder should be")
+    assert run(job, monkeypatch) == 1
+    assert job.termination["reason"] == "OutputNotWritable"
+    assert str(job.output) in job.termination["message"]
+
+
+def test_a_superseded_attempt_does_not_start(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.checkpoints.mkdir()
+    pointer = {"schema": 1, "uid": "u-1", "runID": "run-1", "attempt": 5, "step": 3, "path": "x", "committedAt": "t"}
+    (job.checkpoints / "latest.json").write_text(json.dumps({**pointer, "files": {}}))
+    assert run(job, monkeypatch) == 1
+    assert job.termination["reason"] == "Superseded"
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "0"])
+def test_a_bad_attempt_number_is_refused(value: str) -> None:
+    with pytest.raises(Problem, match="MILLRACE_ATTEMPT"):
+        read_context({"MILLRACE_ATTEMPT": value})
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
+def test_threads_follow_the_containers_cpu_quota(tmp_path: Path, quota: str, expected: int | None) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    assert cpus(tmp_path / "cpu.max") == (expected or cpus(tmp_path / "absent"))

@@ -79,6 +79,11 @@ class Attempt:
         """Whether the whole group runs."""
         return len(self.pods) >= self.nodes and all(p.running for p in self.pods)
 
+    @property
+    def all_ended_well(self) -> bool:
+        """Whether every rank has ended with exit code 0."""
+        return len(self.pods) >= self.nodes and all(p.exit is not None and p.exit.code == 0 for p in self.pods)
+
 
 @dataclass(frozen=True)
 class Verification:

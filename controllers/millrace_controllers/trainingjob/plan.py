@@ -165,7 +165,9 @@ def _alive(spec: TrainingJobSpec, attempt: Attempt, now: datetime) -> Decision:
         return Decision(Do.NOTHING, State.PODS_REFUSED, attempt.refusal, look_again=15)
     if attempt.stuck:
         return Decision(Do.NOTHING, State.IMAGE_NOT_PULLED, attempt.stuck, look_again=15)
-    running = sum(pod.running for pod in attempt.pods)
+    if attempt.all_ended_well:
+        return Decision(Do.NOTHING, State.RUNNING, "All ranks ended well; their pods are being closed", look_again=15)
+    running = sum(pod.running or (pod.exit is not None and pod.exit.code == 0) for pod in attempt.pods)
     if running == attempt.nodes:
         return Decision(
             Do.NOTHING, State.RUNNING, f"Attempt {attempt.number} runs on {running} of {attempt.nodes} nodes", look_again=15

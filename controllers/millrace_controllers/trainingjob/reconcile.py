@@ -28,9 +28,11 @@ async def reconcile(ctx: Pass) -> Outcome:
         return status.new_run(run_id, old) if old.get("runID", "") != run_id else await _settled(ctx)
     observed = await _observe(ctx)
     decision = plan.decide(ctx.spec, old, observed, ctx.clock.now())
+    warnings: tuple[str, ...] = ()
     if await _act(ctx, decision, observed):
-        observed = await _observe(ctx)
-    return status.outcome(decision, old, observed, _lineage(ctx, observed), run_id, ctx.clock.now())
+        observed, warnings = await _observe(ctx), BACKEND.warnings(ctx)
+    said = status.outcome(decision, old, observed, _lineage(ctx, observed), run_id, ctx.clock.now())
+    return replace(said, events=(*said.events, *status.warned(warnings)))
 
 
 async def _observe(ctx: Pass) -> Observed:

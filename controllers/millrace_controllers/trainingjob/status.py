@@ -233,6 +233,11 @@ def _events(decision: Decision, old: Object, message: str) -> tuple[Event, ...]:
     return (Event(name, message, "Warning" if decision.final and decision.state not in _DONE else "Normal"),)
 
 
+def warned(warnings: tuple[str, ...]) -> tuple[Event, ...]:
+    """An Event for each thing that will run as asked but was probably not meant."""
+    return tuple(Event("PossiblyNotMeant", text, "Warning") for text in warnings)
+
+
 def lineage(inputs: tuple[ResolvedInput, ...], digests: Object, image_digest: str | None, old: Object | None) -> Object:
     """What the model is made from; what was pinned at the first start stays."""
     made = dict(old or {})

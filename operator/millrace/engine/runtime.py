@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -80,6 +80,8 @@ class Runtime:
         self._references: dict[Key, set[Key]] = {}
         self._restart_watch: asyncio.Event = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._listed_by_kopf: set[str] = set()
+        self._gaps: asyncio.Queue[str] = asyncio.Queue()
         self.lost_leadership = False
         self._leading = False
         self._synced = False
@@ -152,10 +154,11 @@ class Runtime:
         self._leading = True
         self.metrics.leading.set(1)
         await self._open_progress(stack)
-        await self._relist_all()
+        await self._retried(self._relist_all)
         self._synced = True
         workers = [asyncio.create_task(self._work(n)) for n in range(self.settings.workers)]
-        others = [asyncio.create_task(self._watch()), asyncio.create_task(self._resync()), asyncio.create_task(self._measure())]
+        duties = (self._watch(), self._resync(), self._close_gaps(), self._measure())
+        others = [asyncio.create_task(duty) for duty in duties]
         try:
             await self._until_stopped([*workers, *others])
         finally:
@@ -320,11 +323,37 @@ class Runtime:
 
     def _with_login(self, registry: kopf.OperatorRegistry) -> kopf.OperatorRegistry:
         async def login(**_: Any) -> kopf.AiohttpSession:
-            session = open_session(self._credentials)
+            session = open_session(self._credentials, on_request=self._kopf_asks)
             return kopf.AiohttpSession(server=self._credentials.server, aiohttp_session=session)
 
         kopf.on.login(registry=registry, id="millrace-login")(login)
         return registry
+
+    def _kopf_asks(self, path: str, watching: bool) -> None:
+        """A watch that follows a listing of kopf's: what was deleted before that listing, nobody told us of. List it too."""
+        plural = path.rsplit("/", 1)[-1]
+        if not watching:
+            self._listed_by_kopf.add(plural)
+        elif plural in self._listed_by_kopf:
+            self._listed_by_kopf.discard(plural)
+            self._gaps.put_nowait(plural)
+
+    async def _close_gaps(self) -> None:
+        while True:
+            plural = await self._gaps.get()
+            for resource, wake in self._watched().items():
+                if resource.plural == plural:
+                    await self._retried(lambda: self._relist(resource, wake))  # noqa: B023  awaited in the same turn
+
+    async def _retried(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Until it goes well: the API server may be away for a while."""
+        while True:
+            try:
+                await work()
+                return
+            except ApiError as error:
+                log.warning("a listing failed and is repeated: %s", error.message)
+                await asyncio.sleep(2)
 
     def _kopf_settings(self) -> kopf.OperatorSettings:
         settings = kopf.OperatorSettings()

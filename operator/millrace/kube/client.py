@@ -190,13 +190,21 @@ class Client:
 
 
 def open_session(
-    credentials: Credentials, *, connections: int = 0, timeout: aiohttp.ClientTimeout | None = None
+    credentials: Credentials,
+    *,
+    connections: int = 0,
+    timeout: aiohttp.ClientTimeout | None = None,
+    on_request: Callable[[str, bool], None] = lambda _path, _watching: None,
 ) -> aiohttp.ClientSession:
-    """An HTTP session that sends the current bearer token with each request: mounted tokens are renewed under our feet."""
+    """An HTTP session that sends the current bearer token with each request: mounted tokens are renewed under our feet.
+
+    `on_request` is told the path of each request and whether it is a watch.
+    """
 
     async def authorize(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         if token := credentials.token():
             request.headers["Authorization"] = f"Bearer {token}"
+        on_request(request.url.path, "watch" in request.url.query)
         return await send(request)
 
     connector = aiohttp.TCPConnector(limit=connections, ssl=credentials.tls)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -102,15 +104,24 @@ def push(url: str, token_file: str, message: dict[str, Any]) -> float | None:
 
 
 def run(task: Task) -> int:
-    """Follow until the pod ends. The task has log (a path) and metrics ([{name, regex}])."""
+    """Follow until SIGTERM, which a sidecar gets when the program has ended; then read to the end and push once more.
+
+    The task has log (a path) and metrics ([{name, regex}]).
+    """
+    ended = threading.Event()
+    # A process that is the first of its container ignores SIGTERM unless it asks for it.
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
     reader, metrics = Reader(Path(task["log"])), Metrics(task["metrics"])
     environment = dict(os.environ)
     url, token = environment.get("MILLRACE_PROGRESS_URL", ""), environment.get("MILLRACE_TOKEN_FILE", "")
     due, pause = 0.0, 2.0
     while True:
+        last = ended.is_set()
         for line in reader.lines():
             metrics.feed(line)
-        if url and time.monotonic() >= due:
+        if url and (last or time.monotonic() >= due):
             pause = push(url, token, body(environment, metrics)) or pause
             due = time.monotonic() + pause
-        time.sleep(_POLL_SECONDS)
+        if last:
+            return 0
+        ended.wait(_POLL_SECONDS)

@@ -13,7 +13,8 @@ from millrace.cli.local.errors import LocalError
 from millrace.cli.local.packages import find
 from millrace.cli.local.settings import cache_home
 
-_APPLETS = ("sh", "cat", "echo", "env", "httpd", "id", "ls", "nc", "nslookup", "rm", "sleep", "touch", "true", "wget")
+# Not wget and nc: they resolve names through libraries that a static program cannot load, and die of it.
+_APPLETS = ("sh", "cat", "echo", "env", "httpd", "id", "ls", "nslookup", "rm", "sleep", "touch", "true")
 
 
 @dataclass(frozen=True)

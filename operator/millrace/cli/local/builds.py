@@ -36,9 +36,7 @@ class Tool:
         return f"{self.module}{self.package}@{self.version}"
 
 
-HELM = Tool(
-    "helm", "helm.sh/helm/v3", "v3.19.0", "/cmd/helm", "-X helm.sh/helm/v3/internal/version.version=v3.19.0"
-)
+HELM = Tool("helm", "helm.sh/helm/v3", "v3.19.0", "/cmd/helm", "-X helm.sh/helm/v3/internal/version.version=v3.19.0")
 COREDNS = Tool("coredns", "github.com/coredns/coredns", "v1.13.1")
 KWOK = Tool("kwok", "sigs.k8s.io/kwok", "v0.7.0", "/cmd/kwok", "-X sigs.k8s.io/kwok/pkg/consts.Version=0.7.0")
 TOOLS = (HELM, COREDNS, KWOK)

@@ -29,7 +29,7 @@ def hierarchies(root: Path) -> list[Path]:
 
 def remove_cgroups(cluster: Cluster, node: str = "") -> None:
     """Removes the cluster's groups, or those below one node; their processes must have been killed."""
-    for hierarchy in hierarchies(_ROOT):
+    for hierarchy in [*hierarchies(_ROOT), _ROOT / "unified"]:  # a hybrid machine's runtime uses that one too
         top = hierarchy / cluster.cgroup / node
         if top.is_dir():
             wait_for(f"cgroup {top} to be empty", lambda top=top: _remove_tree(top), 10, "Run `millrace local down` again.")  # type: ignore[misc]

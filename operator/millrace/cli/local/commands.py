@@ -184,9 +184,7 @@ def clean_command() -> None:
     """Deletes everything cached: programs, images, archives. The next `up` builds anew."""
     names = [cluster.name for cluster in existing_clusters()]
     if names:
-        raise LocalError(
-            f"these clusters use the cache: {', '.join(names)}", "Take each down: millrace local down --name NAME"
-        )
+        raise LocalError(f"these clusters use the cache: {', '.join(names)}", "Take each down: millrace local down --name NAME")
     with Steps(1).step(f"Deleting {cache_home()}"):
         teardown.remove_tree(cache_home())
 

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from millrace.cli.local.archives import Image, ensure_busybox
@@ -60,11 +60,16 @@ def input_files(root: Path, name: str) -> list[Path]:
     folder = root / "images" / name
     if not (folder / "Dockerfile").is_file():
         raise LocalError(f"images/{name}/Dockerfile does not exist", f"Images of this checkout: {', '.join(image_names())}.")
-    patterns = [f"images/{name}/**", *_listed(folder / "inputs.txt")]
+    patterns = [f"images/{name}/**", f"!images/{name}/tests/**", *_listed(folder / "inputs.txt")]
     argv = ["git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"]
-    listing = run([*argv, *(f":(glob){pattern}" for pattern in patterns)], what="list the image's inputs")
+    listing = run([*argv, *map(_pathspec, patterns)], what="list the image's inputs")
     found = {Path(entry) for entry in listing.split("\0") if entry}
     return sorted(path for path in found if (root / path).is_file())  # one that is deleted but not committed is listed
+
+
+def _pathspec(pattern: str) -> str:
+    """`!` leaves out what an earlier pattern took in."""
+    return f":(glob,exclude){pattern[1:]}" if pattern.startswith("!") else f":(glob){pattern}"
 
 
 def _listed(file: Path) -> list[str]:
@@ -113,15 +118,17 @@ def _docker(dockerfile: Path, context: Path, tag: str, archive: Path) -> None:
     run(["docker", "save", "--output", archive, tag], what=f"export {tag}", fix=fix, seconds=_BUILD_SECONDS)
 
 
-def build_arguments(dockerfile: str, base: str, environment: os._Environ[str] | dict[str, str]) -> list[str]:
+def build_arguments(dockerfile: str, base: str, environment: Mapping[str, str]) -> list[str]:
     """BASE, and the network's variables that the Dockerfile declares and the environment sets."""
     declared = {word.partition("=")[0] for line in _ARG.findall(dockerfile) for word in line.split()}
     passed = {name: value for name, value in environment.items() if _NETWORK_VARIABLES.fullmatch(name)}
+    if trust_volume(environment):
+        passed.setdefault("UV_SYSTEM_CERTS", "true")  # uv has certificates of its own otherwise
     wanted = {"BASE": base, **{name: value for name, value in sorted(passed.items()) if name in declared}}
     return [part for name, value in wanted.items() for part in ("--build-arg", f"{name}={value}")]
 
 
-def trust_volume(environment: os._Environ[str] | dict[str, str]) -> list[str]:
+def trust_volume(environment: Mapping[str, str]) -> list[str]:
     """The machine's certificates, where the environment says that programs must trust others than the usual ones."""
     names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
     return ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"] if any(environment.get(name) for name in names) else []

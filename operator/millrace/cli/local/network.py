@@ -60,9 +60,8 @@ def inside_commands(cluster: Cluster, address: str) -> str:
     """What `ip -batch` runs in a node: routes to every possible node's pods, so that a node may join later."""
     prefix = cluster.network.rpartition("/")[2]
     lines = ["link set lo up", f"address add {address}/{prefix} dev eth0", "link set eth0 up"]
-    for number in range(1, MAX_NODES + 1):
-        if cluster.node_address(number) != address:
-            lines.append(f"route add {cluster.pod_subnet(number)} via {cluster.node_address(number)}")
+    others = [number for number in range(1, MAX_NODES + 1) if cluster.node_address(number) != address]
+    lines += [f"route add {cluster.pod_subnet(number)} via {cluster.node_address(number)}" for number in others]
     return "\n".join([*lines, f"route add default via {cluster.host_address}", ""])
 
 
@@ -87,11 +86,11 @@ def _links(cluster: Cluster) -> list[str]:
 
 def _check_unused(cluster: Cluster) -> None:
     routes = json.loads(run(["ip", "-json", "route", "show", "table", "main"], what="list routes"))
-    taken = [(ipaddress.ip_network(route["dst"]), route) for route in routes if route["dst"][0].isdigit()]
+    taken = [(ipaddress.IPv4Network(route["dst"]), route) for route in routes if route["dst"][0].isdigit()]
     for wanted in (cluster.network, cluster.pod_network, cluster.service_network):
         for network, route in taken:
             # A wider route (a VPN's 10.0.0.0/8) gives way to the cluster's; one inside it would not.
-            if network.subnet_of(ipaddress.ip_network(wanted)):
+            if network.subnet_of(ipaddress.IPv4Network(wanted)):
                 raise LocalError(
                     f"{network}, part of the cluster's {wanted}, is already routed to {route.get('dev', 'another place')}",
                     "Choose other subnets by another cluster name: millrace local up --name NAME.",

@@ -62,9 +62,7 @@ def ensure_packages(needs: Iterable[Need]) -> None:
         return
     command = f"apt-get install --no-install-recommends {' '.join(packages)}"
     if shutil.which("apt-get") is None:
-        raise LocalError(
-            f"these Debian packages are missing: {' '.join(packages)}", "Install what your system calls them."
-        )
+        raise LocalError(f"these Debian packages are missing: {' '.join(packages)}", "Install what your system calls them.")
     if os.geteuid() != 0:
         raise LocalError(f"these packages are missing: {' '.join(packages)}", f"Run: sudo {command}")
     _install(packages, f"Try it by hand: apt-get update && {command}")

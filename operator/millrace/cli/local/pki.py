@@ -77,9 +77,7 @@ def render_kubeconfig(
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": context,
-        "clusters": [
-            {"name": context, "cluster": {"server": server, "certificate-authority-data": _b64(_pem(authority))}}
-        ],
+        "clusters": [{"name": context, "cluster": {"server": server, "certificate-authority-data": _b64(_pem(authority))}}],
         "contexts": [{"name": context, "context": {"cluster": context, "user": context}}],
         "users": [
             {
@@ -183,9 +181,7 @@ def _ensure_service_account_keys(folder: Path) -> None:
     if key_file.exists() and public_file.exists():
         return
     key = ec.generate_private_key(ec.SECP256R1())
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     replace_text(key_file, _key_pem(key), 0o600)
     replace_text(public_file, public.decode())
 

@@ -12,7 +12,7 @@ _SHOWN = 25
 
 
 def run(
-    argv: Sequence[str | Path],
+    argv: Sequence[object],
     *,
     what: str,
     fix: str = "",
@@ -40,11 +40,11 @@ def run(
         raise LocalError(f"could not {what}: {argv[0]} did not end within {seconds:.0f} s", fix) from late
     if done.returncode != 0:
         said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-_SHOWN:])
-        raise LocalError(f"could not {what}: {Path(argv[0]).name} said\n{said}", fix)
+        raise LocalError(f"could not {what}: {Path(str(argv[0])).name} said\n{said}", fix)
     return done.stdout
 
 
-def succeeds(argv: Sequence[str | Path], seconds: float = 30) -> bool:
+def succeeds(argv: Sequence[object], seconds: float = 30) -> bool:
     """Whether the program is there and ends with 0."""
     try:
         run(argv, what="ask", seconds=seconds)

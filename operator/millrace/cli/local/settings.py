@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -183,9 +184,7 @@ def check_name(name: str) -> str:
 
 def check_nodes(nodes: int) -> int:
     if not 1 <= nodes <= MAX_NODES:
-        raise LocalError(
-            f"--nodes {nodes}: real nodes on one machine must number 1 to {MAX_NODES}", "For more, use --kwok."
-        )
+        raise LocalError(f"--nodes {nodes}: real nodes on one machine must number 1 to {MAX_NODES}", "For more, use --kwok.")
     return nodes
 
 
@@ -194,6 +193,16 @@ def open_cluster(name: str) -> Cluster:
     state = state_home() / check_name(name)
     slot = _recorded_slot(state)
     return Cluster(name, _free_slot() if slot is None else slot, state, cache_home())
+
+
+def check_not_foreign(cluster: Cluster) -> None:
+    """A cluster of that name may run with another MILLRACE_STATE: what this machine holds once must not be shared."""
+    groups = (Path("/sys/fs/cgroup/memory", cluster.cgroup), Path("/sys/fs/cgroup", cluster.cgroup))  # v1, v2
+    if load_options(cluster) is None and any(group.exists() for group in groups):
+        raise LocalError(
+            f"a cluster {cluster.name} of another user or another MILLRACE_STATE exists on this machine",
+            "Choose another name (--name NAME), or take that one down with its own MILLRACE_STATE.",
+        )
 
 
 def existing_clusters() -> list[Cluster]:
@@ -215,12 +224,11 @@ def _recorded_slot(state: Path) -> int | None:
 
 def _free_slot() -> int:
     taken = {cluster.slot for cluster in existing_clusters()}
+    taken |= {slot for slot in range(SLOTS) if Path(f"/sys/class/net/millrace{slot}").exists()}  # of another state home
     for slot in range(SLOTS):
         if slot not in taken:
             return slot
-    raise LocalError(
-        f"{SLOTS} local clusters exist already, which is the most", "Take one down: millrace local down --name NAME"
-    )
+    raise LocalError(f"{SLOTS} local clusters exist already, which is the most", "Take one down: millrace local down --name NAME")
 
 
 def load_options(cluster: Cluster) -> Options | None:
@@ -239,7 +247,7 @@ def save_options(cluster: Cluster, options: Options) -> None:
     replace_text(cluster.options_file, json.dumps({"slot": cluster.slot, **asdict(options)}, indent=2))
 
 
-def merge_options(recorded: Options | None, asked: dict[str, object]) -> Options:
+def merge_options(recorded: Options | None, asked: Mapping[str, object]) -> Options:
     """The options of this `up`. What a started cluster cannot change while it runs is refused, not ignored."""
     wanted = {name: value for name, value in asked.items() if value is not None}
     merged = replace(recorded or Options(), **wanted)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from millrace.cli.local.settings import Cluster
 
 def down(cluster: Cluster) -> bool:
     """False when there was no such cluster. Logs stay; everything else goes."""
-    if not cluster.state.exists():
+    if not cluster.options_file.exists():  # written before anything else is made, removed after everything else
         return False
     steps = Steps(4)
     with steps.step("Stopping nodes and control plane"):

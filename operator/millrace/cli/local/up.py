@@ -12,7 +12,7 @@ from millrace.cli.local.api import open_api
 from millrace.cli.local.archives import Image, ensure_busybox
 from millrace.cli.local.images import ensure_image
 from millrace.cli.local.progress import Steps
-from millrace.cli.local.settings import Cluster, Options, node_name, save_options
+from millrace.cli.local.settings import Cluster, Options, check_not_foreign, node_name, save_options
 from millrace.cli.local.waiting import NotYet, wait_for
 
 _NODE_SECONDS = 120.0
@@ -31,6 +31,7 @@ def up(cluster: Cluster, options: Options, images: Sequence[str] = ()) -> None:
     steps = Steps(8 + len(images))
     with steps.step("Checking the machine and its packages"):
         packages.check_machine()
+        check_not_foreign(cluster)
         packages.ensure_packages(packages.CLUSTER)
     with steps.step("Building Kubernetes, DNS and Helm (minutes, the first time)"):
         programs = build_programs(options.kwok)

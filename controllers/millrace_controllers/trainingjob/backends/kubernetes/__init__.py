@@ -107,6 +107,10 @@ class KubernetesTrainer:
                     f"claim {name!r} exists and was not made for this object: leave out storageClassName and sizeGiB to use it"
                 ) from None
 
+    def warnings(self, ctx: Pass) -> tuple[str, ...]:
+        """What will run as asked but was probably not meant."""
+        return shape(ctx.spec.kubernetes).warnings
+
     async def verify(self, ctx: Pass) -> None:
         """Start the reader pod of the current attempt; one that was lost is made again."""
         number = int(ctx.status.get("endedAttempt") or 0) + 1

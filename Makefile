@@ -1,0 +1,110 @@
+# Millrace. `make help` explains the targets; `make demo` and `make test` install what they need themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+LOCAL := $(PY) -m millrace.cli.local
+CACHE := $(or $(MILLRACE_CACHE),$(HOME)/.cache/millrace)
+# The trainer's own environment, for its unit tests: named by its lock, shared between checkouts.
+TRAINER := $(CACHE)/venvs/trainer-$(shell sha256sum images/trainer/requirements.lock | cut -c1-12)
+WITH_CLUSTER := eval "$$($(LOCAL) env)" &&
+PYTEST := $(PY) -m pytest -q
+# Two nodes as p5.48xlarge would be, as far as a machine without GPUs can tell.
+UP := up --nodes 2 --simulate nvidia.com/gpu=8,vpc.amazonaws.com/efa=32 --instance-type p5.48xlarge
+
+.PHONY: help
+help: ## Explain the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.ready: requirements-dev.lock pyproject.toml
+	@echo "== Python environment: $(VENV)"
+	test -x $(PY) || python3 -m venv $(VENV)
+	$(PY) -m pip install -q 'uv>=0.8,<1'
+	$(VENV)/bin/uv pip sync -q --python $(PY) --require-hashes requirements-dev.lock
+	$(VENV)/bin/uv pip install -q --python $(PY) --no-deps -e .
+	@touch $@
+
+$(TRAINER)/.ready: images/trainer/requirements.lock | $(VENV)/.ready
+	@echo "== The trainer's environment: $(TRAINER) (torch and NeMo; a minute or two once)"
+	python3 -m venv $(TRAINER)
+	$(VENV)/bin/uv pip sync -q --python $(TRAINER)/bin/python --require-hashes images/trainer/requirements.lock
+	$(VENV)/bin/uv pip install -q --python $(TRAINER)/bin/python pytest pytest-timeout pytest-randomly hypothesis
+	@touch $@
+
+.PHONY: env
+env: $(VENV)/.ready ## Make the Python environment
+
+.PHONY: demo
+demo: env ## Cluster up, operator installed, a GPT trained on two nodes, a pod killed, the loss curve drawn
+	$(PY) demo/demo.py
+
+.PHONY: test
+test: lint test-unit test-images test-cluster e2e promises ## Everything, from nothing
+
+.PHONY: lint
+lint: env verify ## Format, lint, types and import rules
+	$(VENV)/bin/ruff check -q operator controllers tests images demo bench
+	$(VENV)/bin/ruff format --check -q operator controllers tests images demo bench
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
+
+.PHONY: generate
+generate: env ## Write CRDs, RBAC, charts' copies and the generated parts of docs/
+	$(PY) -m millrace.cli.generate
+
+.PHONY: verify
+verify: env ## Fail where a generated file is not what its source says
+	$(PY) -m millrace.cli.generate --check
+
+.PHONY: test-unit
+test-unit: env ## Tests that need no cluster (under a minute)
+	$(PYTEST) -n 2 tests/unit
+
+.PHONY: test-images
+test-images: env $(TRAINER)/.ready ## Tests of what runs in pods: dataset worker and trainer
+	$(PYTEST) -n 2 images/dataset/tests
+	cd images/trainer && $(TRAINER)/bin/python -m pytest -q tests
+
+.PHONY: images
+images: env ## Build the images (cached by the content of their inputs)
+	$(LOCAL) images operator dataset trainer
+
+.PHONY: cluster-up
+cluster-up: env ## Start the local Kubernetes cluster with the images in it
+	$(LOCAL) $(UP) --kwok --images operator,dataset,trainer
+
+.PHONY: cluster-down
+cluster-down: env ## Take the local cluster away; caches stay
+	$(LOCAL) down
+
+.PHONY: test-cluster
+test-cluster: cluster-up ## Tests against the real control plane
+	$(WITH_CLUSTER) $(PYTEST) -p no:randomly tests/crds tests/contract tests/cluster
+
+.PHONY: e2e
+e2e: cluster-up ## The examples, end to end, at test size
+	$(WITH_CLUSTER) $(PYTEST) -p no:randomly tests/e2e
+
+.PHONY: soak
+soak: cluster-up ## Kill the operator hundreds of times
+	$(WITH_CLUSTER) MILLRACE_CHAOS_KILLS=$(or $(KILLS),200) $(PYTEST) -s -p no:randomly --timeout=7200 tests/cluster/test_chaos.py
+
+.PHONY: bench
+bench: cluster-up ## Measure beside a raw client; writes bench/results.json and a table
+	$(WITH_CLUSTER) $(PY) bench/run.py
+
+.PHONY: promises
+promises: env ## Which must-haves of the examples are proven by a passing test
+	$(PY) tests/support/promises.py
+
+.PHONY: lock
+lock: env ## Pin the dependencies anew
+	$(VENV)/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements.lock
+	$(VENV)/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --extra dev pyproject.toml -o requirements-dev.lock
+
+.PHONY: clean
+clean: ## Take the cluster and this checkout's environment away; `millrace local clean` empties the cache too
+	test ! -x $(PY) || $(LOCAL) down
+	rm -rf $(VENV) demo-output bench/results.json

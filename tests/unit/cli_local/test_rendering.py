@@ -29,9 +29,7 @@ def test_containerd_keeps_images_apart_from_the_node_and_never_lowers_oom_scores
 
 
 def test_each_kubelet_has_a_cgroup_root_of_its_own() -> None:
-    roots = {
-        yaml.safe_load(node_files.kubelet_config(CLUSTER, Path("/n"), f"node-{n}"))["cgroupRoot"] for n in range(1, 4)
-    }
+    roots = {yaml.safe_load(node_files.kubelet_config(CLUSTER, Path("/n"), f"node-{n}"))["cgroupRoot"] for n in range(1, 4)}
     assert len(roots) == 3
 
 
@@ -71,9 +69,7 @@ def test_nodes_carry_instance_type_zone_region_and_network_layers() -> None:
 
 
 def test_neighbours_share_the_closest_switch_and_others_do_not() -> None:
-    closest = [
-        node_files.node_labels(number, Options())["topology.k8s.aws/network-node-layer-3"] for number in range(1, 5)
-    ]
+    closest = [node_files.node_labels(number, Options())["topology.k8s.aws/network-node-layer-3"] for number in range(1, 5)]
     assert closest[0] == closest[1] != closest[2] == closest[3]
 
 

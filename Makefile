@@ -9,7 +9,7 @@ LOCAL := $(PY) -m millrace.cli.local
 CACHE := $(or $(MILLRACE_CACHE),$(HOME)/.cache/millrace)
 # The trainer's own environment, for its unit tests: named by its lock, shared between checkouts.
 TRAINER := $(CACHE)/venvs/trainer-$(shell sha256sum images/trainer/requirements.lock | cut -c1-12)
-WITH_CLUSTER := eval "$$($(LOCAL) env)" &&
+WITH_CLUSTER := eval "$$($(LOCAL) env)" && MILLRACE_IMAGES_FILE=$(CACHE)/template/images.json
 PYTEST := $(PY) -m pytest -q
 # Two nodes as p5.48xlarge would be, as far as a machine without GPUs can tell.
 UP := up --nodes 2 --simulate nvidia.com/gpu=8,vpc.amazonaws.com/efa=32 --instance-type p5.48xlarge

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -103,11 +104,17 @@ class Local:
             return False
 
 
+@pytest.fixture(autouse=True)
+def _has_a_cluster() -> None:
+    """These tests start clusters of their own."""
+
+
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[Local]:
-    local = Local(tmp_path)
-    yield local
-    local("down")
+def local() -> Iterator[Local]:
+    with tempfile.TemporaryDirectory(prefix="millrace-") as state:  # pytest's own are too long for a socket's name
+        local = Local(Path(state))
+        yield local
+        local("down")
 
 
 def test_a_cluster_works_is_continued_and_goes_without_a_trace(local: Local) -> None:

@@ -34,7 +34,7 @@ class WindmillStatus(CommonStatus):
     turns: int | None = Field(default=None, description="Turns so far.")
 
 
-KIND = Kind("Windmill", "windmills", ("wm",), WindmillSpec, WindmillStatus, (*summary_columns("Ready"), AGE), "Ready", "It turns.")
+KIND = Kind("Windmill", "windmills", ("wm",), WindmillSpec, WindmillStatus, (*summary_columns("Ready"), AGE), "Ready", "Turns.")
 '''
 
 KIND_FOLDER = '''

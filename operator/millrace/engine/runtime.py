@@ -84,7 +84,7 @@ class Runtime:
         self._gaps: asyncio.Queue[str] = asyncio.Queue()
         self.lost_leadership = False
         self._leading = False
-        self._synced = False
+        self.synced = False
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Runtime:
         self.metrics.leading.set(1)
         await self._open_progress(stack)
         await self._retried(self._relist_all)
-        self._synced = True
+        self.synced = True
         workers = [asyncio.create_task(self._work(n)) for n in range(self.settings.workers)]
         duties = (self._watch(), self._resync(), self._close_gaps(), self._measure())
         others = [asyncio.create_task(duty) for duty in duties]
@@ -201,7 +201,7 @@ class Runtime:
         return f"all {len(stuck)} workers stand still" if stuck and len(stuck) >= self.settings.workers else ""
 
     def _ready(self) -> str:
-        return "" if self._synced or not self._leading else "the first listing is not done"
+        return "" if self.synced or not self._leading else "the first listing is not done"
 
     def _exposition(self) -> bytes:
         self.metrics.queue_depth.set(self.queue.depth)
@@ -397,7 +397,7 @@ class Runtime:
             wake(obj)
         for obj in gone:
             wake(obj)
-        return max((began - _last_change(o) for o in changed), default=0.0) if self._synced else 0.0
+        return max((began - _last_change(o) for o in changed), default=0.0) if self.synced else 0.0
 
     def _listed(self, resource: Resource, namespace: str | None, selector: str) -> AsyncIterator[Object]:
         return self.client.list_objects(resource, namespace, labels=selector)

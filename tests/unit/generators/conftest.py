@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from millrace.api.common import CommonSpec, CommonStatus, Model, Name, cel
 from millrace.api.resource import AGE, Column, Kind, summary_columns
@@ -23,7 +23,7 @@ class Wheel(Model):
 class ToySpec(CommonSpec):
     """Desired toy."""
 
-    model_config = {"json_schema_extra": cel(("self.colour != 'red' || has(self.wheels)", "a red toy needs `wheels`"))}
+    model_config = ConfigDict(json_schema_extra=cel(("self.colour != 'red' || has(self.wheels)", "a red toy needs `wheels`")))
 
     colour: Literal["red", "blue"] = Field(default="blue", description="Its colour | as seen.")
     owner: Name = Field(description="Whose it is.")

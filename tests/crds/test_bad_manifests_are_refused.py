@@ -1,0 +1,196 @@
+"""Every rule of the schemas, tried on the real API server: what is wrong is refused at apply time, and the message says so."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from millrace.kube.client import Client
+from millrace.kube.errors import ApiError, Invalid
+from millrace.kube.resources import Resource
+from support import cluster
+
+pytestmark = pytest.mark.cluster
+Object = dict[str, Any]
+
+DATASET: Object = {
+    "apiVersion": "millrace.dev/v1alpha1",
+    "kind": "Dataset",
+    "metadata": {"name": "d"},
+    "spec": {
+        "source": {"generated": {"name": "csv-rows"}},
+        "format": "csv",
+        "publish": {"claim": {"name": "data", "path": "d"}},
+        "split": {"train": "0.8", "validation": "0.2", "stratifyBy": "label"},
+        "columns": [{"name": "label", "type": "string"}],
+    },
+}
+JOB: Object = {
+    "apiVersion": "millrace.dev/v1alpha1",
+    "kind": "TrainingJob",
+    "metadata": {"name": "t"},
+    "spec": {
+        "inputs": [{"name": "train", "datasetRef": {"name": "d"}, "split": "train"}],
+        "output": {"claim": {"name": "results", "path": "t"}},
+        "parameters": {"learningRate": "6e-4"},
+        "metrics": [{"name": "loss", "regex": "loss ([0-9.]+)"}],
+        "kubernetes": {"image": "x", "command": ["train"], "nodes": 2, "resources": {"cpu": "1"}},
+    },
+}
+NEMO = {"runtime": "nemo", "nodes": 2}
+REMOVE = object()
+
+
+def changed(base: Object, changes: dict[str, Any]) -> Object:
+    """A copy with dotted paths set; REMOVE takes one out."""
+    made = copy.deepcopy(base)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        node: Any = made
+        for part in parents:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        if value is REMOVE:
+            node.pop(last)
+        else:
+            node[last] = value
+    return made
+
+
+def D(reason: str, message: str, **changes: Any) -> Any:  # noqa: N802  reads as a row of the table
+    return pytest.param(DATASET, {k.replace("__", "."): v for k, v in changes.items()}, message, id=f"Dataset: {reason}")
+
+
+def T(reason: str, message: str, **changes: Any) -> Any:  # noqa: N802
+    return pytest.param(JOB, {k.replace("__", "."): v for k, v in changes.items()}, message, id=f"TrainingJob: {reason}")
+
+
+BAD = [
+    D("no source at all", "exactly one of `claim`, `inline`, `https`, `generated`", spec__source={}),
+    D(
+        "two sources",
+        "exactly one of `claim`",
+        spec__source={"claim": {"name": "c"}, "generated": {"name": "csv-rows"}},
+    ),
+    D("nothing is published though the source is not a claim", "`publish` is required", spec__publish=REMOVE, spec__split=REMOVE),
+    D("a split with nowhere to write it", "`split` needs `publish`", spec__source={"claim": {"name": "c"}}, spec__publish=REMOVE),
+    D("text has no columns to check", "`columns` may not be set for format text", spec__format="text", spec__split=REMOVE),
+    D("text has no column to stratify by", "`split.stratifyBy` needs", spec__format="text", spec__columns=REMOVE),
+    D("fractions that do not add up", "must add up to 1", spec__split__train="0.9"),
+    D("an absolute path", "must be relative", spec__publish__claim__path="/d"),
+    D("a path that leaves the claim", "may not contain '..'", spec__publish__claim__path="a/../../b"),
+    D("a format nobody reads", "Unsupported value", spec__format="xml"),
+    D("a digest that is none", "spec.source.https.sha256", spec__source={"https": {"url": "https://x/y", "sha256": "abc"}}),
+    D("a name too long for its children's", "at most 40 characters", metadata__name="d" * 41),
+    T("no backend", "`kubernetes` must be set", spec__kubernetes=REMOVE, spec__metrics=REMOVE),
+    T("neither image nor runtime", "`image` or `runtime` must be set", spec__kubernetes__image=REMOVE),
+    T(
+        "a command beside a runtime",
+        "`command` may not be set with `runtime`",
+        spec__kubernetes={**NEMO, "command": ["x"]},
+    ),
+    T("torchrun without a script", "`args` must name the script", spec__kubernetes={"runtime": "torchrun"}, spec__metrics=REMOVE),
+    T("nemo with arguments", "`args` may not be set with runtime nemo", spec__kubernetes={**NEMO, "args": ["x"]}, spec__metrics=REMOVE),
+    T(
+        "resources beside an instance type",
+        "`instanceType` and `resources` may not both be set",
+        spec__kubernetes__instanceType="p5.48xlarge",
+    ),
+    T("metrics of a program whose output we do not see", "`metrics` needs `kubernetes.command`", spec__kubernetes__command=REMOVE),
+    T("an input from nowhere", "exactly one of `datasetRef`, `claim`", spec__inputs=[{"name": "train"}]),
+    T("an input from two places", "exactly one of", spec__inputs=[{"name": "a", "datasetRef": {"name": "d"}, "claim": {"name": "c"}}]),
+    T("a split of a claim", "`split` needs `datasetRef`", spec__inputs=[{"name": "a", "claim": {"name": "c"}, "split": "train"}]),
+    T("one input twice", "Duplicate value", spec__inputs=[{"name": "a", "claim": {"name": "c"}}] * 2),
+    T("a claim half described", "`storageClassName` and `sizeGiB` go together", spec__kubernetes__volumes=[{"claim": "c", "sizeGiB": 3}]),
+    T("no node", "should be greater than or equal to 1", spec__kubernetes__nodes=0),
+    T("a parameter that is a number", "must be of type string", spec__parameters={"lr": 1}),
+    T("a metric name with a blank", "spec.metrics[0].name", spec__metrics=[{"name": "my loss", "regex": "x"}]),
+    T("an instance type without a size", "spec.kubernetes.instanceType", spec__kubernetes={**NEMO, "instanceType": "p5"}),
+    T("a fault nobody detects", "Unsupported value", spec__kubernetes__faults={"detect": ["Boredom"]}),
+    T("an unknown field", 'unknown field "spec.checkpont"', spec__checkpont={"keep": 1}),
+]
+
+
+async def tried(client: Client, ns: str, manifest: Object) -> None:
+    """A server-side dry run of `kubectl apply`'s strict kind."""
+    resource: Resource = cluster.DATASETS if manifest["kind"] == "Dataset" else cluster.TRAINING_JOBS
+    path = resource.path(ns)
+    await client.raw("POST", path, manifest, dryRun="All", fieldValidation="Strict")
+
+
+@pytest.mark.parametrize("base", [DATASET, JOB], ids=["Dataset", "TrainingJob"])
+async def test_the_good_manifest_that_the_bad_ones_are_made_from_is_taken(client: Client, base: Object) -> None:
+    await tried(client, "default", base)
+
+
+@pytest.mark.parametrize(("base", "changes", "message"), BAD)
+async def test_it_is_refused_with_a_message_that_says_why(client: Client, base: Object, changes: Object, message: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        await tried(client, "default", changed(base, changes))
+    assert refused.value.status in {400, 422}
+    assert message in refused.value.message
+
+
+RUN_CHANGES = {
+    "inputs": [{"name": "train", "claim": {"name": "other"}}],
+    "output": {"claim": {"name": "elsewhere"}},
+    "parameters": {"learningRate": "1"},
+    "metrics": None,
+    "checkpoint": {"everySteps": 5},
+    "kubernetes": {"nodes": 3},
+    "runID": "second",
+}
+STILL_EDITABLE = {
+    "suspend": True,
+    "limits": {"maxRestarts": 9},
+    "deletionPolicy": "Retain",
+    "dataPolicy": "Delete",
+    "ttlSecondsAfterFinished": 60,
+}
+
+
+async def _made(client: Client, ns: str, status: Object) -> None:
+    made = await client.create(cluster.TRAINING_JOBS, changed(JOB, {"metadata.namespace": ns}))
+    if status:
+        await client.patch_status(cluster.TRAINING_JOBS, ns, "t", made["metadata"]["uid"], status)
+
+
+@pytest.mark.parametrize("field", RUN_CHANGES)
+async def test_a_started_run_is_what_it_is(client: Client, ns: str, field: str) -> None:
+    await _made(client, ns, {"attempt": 1})
+    with pytest.raises(Invalid, match=rf"spec\.{field} may not change"):
+        await client.patch(cluster.TRAINING_JOBS, ns, "t", {"spec": {field: RUN_CHANGES[field]}})
+
+
+@pytest.mark.parametrize("field", STILL_EDITABLE)
+async def test_policies_and_limits_stay_editable_in_a_run(client: Client, ns: str, field: str) -> None:
+    await _made(client, ns, {"attempt": 1})
+    changed_ = await client.patch(cluster.TRAINING_JOBS, ns, "t", {"spec": {field: STILL_EDITABLE[field]}})
+    assert changed_["spec"][field] == STILL_EDITABLE[field]
+
+
+async def test_before_its_start_a_run_may_be_corrected(client: Client, ns: str) -> None:
+    await _made(client, ns, {})
+    changed_ = await client.patch(cluster.TRAINING_JOBS, ns, "t", {"spec": {"kubernetes": {"nodes": 3}}})
+    assert changed_["spec"]["kubernetes"]["nodes"] == 3
+
+
+async def test_after_its_end_a_run_stays_unless_it_is_given_another_run_id(client: Client, ns: str) -> None:
+    await _made(client, ns, {"attempt": 1, "completionTime": "2026-01-01T00:00:00Z"})
+    with pytest.raises(Invalid, match="may not change"):
+        await client.patch(cluster.TRAINING_JOBS, ns, "t", {"spec": {"parameters": {"learningRate": "1"}}})
+    both = {"spec": {"parameters": {"learningRate": "1"}, "runID": "second"}}
+    changed_ = await client.patch(cluster.TRAINING_JOBS, ns, "t", both)
+    assert changed_["spec"]["parameters"] == {"learningRate": "1"}
+
+
+async def test_a_dataset_keeps_the_kind_of_its_source(client: Client, ns: str) -> None:
+    await client.create(cluster.DATASETS, changed(DATASET, {"metadata.namespace": ns}))
+    other = {"spec": {"source": {"generated": None, "claim": {"name": "c"}}}}
+    with pytest.raises(Invalid, match="which of"):
+        await client.patch(cluster.DATASETS, ns, "d", other)
+
+
+async def test_a_new_object_says_that_nobody_has_looked_at_it_yet(client: Client, ns: str) -> None:
+    made = await client.create(cluster.TRAINING_JOBS, changed(JOB, {"metadata.namespace": ns}))
+    assert made["status"] == {"observedGeneration": -1}

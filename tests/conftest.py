@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
+
 from millrace.kube.client import Client
 from support import cluster
 

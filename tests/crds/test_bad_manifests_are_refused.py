@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from millrace.kube.client import Client
 from millrace.kube.errors import ApiError, Invalid
 from millrace.kube.resources import Resource
@@ -90,18 +91,35 @@ BAD = [
         spec__kubernetes={**NEMO, "command": ["x"]},
     ),
     T("torchrun without a script", "`args` must name the script", spec__kubernetes={"runtime": "torchrun"}, spec__metrics=REMOVE),
-    T("nemo with arguments", "`args` may not be set with runtime nemo", spec__kubernetes={**NEMO, "args": ["x"]}, spec__metrics=REMOVE),
+    T(
+        "nemo with arguments",
+        "`args` may not be set with runtime nemo",
+        spec__kubernetes={**NEMO, "args": ["x"]},
+        spec__metrics=REMOVE,
+    ),
     T(
         "resources beside an instance type",
         "`instanceType` and `resources` may not both be set",
         spec__kubernetes__instanceType="p5.48xlarge",
     ),
-    T("metrics of a program whose output we do not see", "`metrics` needs `kubernetes.command`", spec__kubernetes__command=REMOVE),
+    T(
+        "metrics of a program whose output we do not see",
+        "`metrics` needs `kubernetes.command`",
+        spec__kubernetes__command=REMOVE,
+    ),
     T("an input from nowhere", "exactly one of `datasetRef`, `claim`", spec__inputs=[{"name": "train"}]),
-    T("an input from two places", "exactly one of", spec__inputs=[{"name": "a", "datasetRef": {"name": "d"}, "claim": {"name": "c"}}]),
+    T(
+        "an input from two places",
+        "exactly one of",
+        spec__inputs=[{"name": "a", "datasetRef": {"name": "d"}, "claim": {"name": "c"}}],
+    ),
     T("a split of a claim", "`split` needs `datasetRef`", spec__inputs=[{"name": "a", "claim": {"name": "c"}, "split": "train"}]),
     T("one input twice", "Duplicate value", spec__inputs=[{"name": "a", "claim": {"name": "c"}}] * 2),
-    T("a claim half described", "`storageClassName` and `sizeGiB` go together", spec__kubernetes__volumes=[{"claim": "c", "sizeGiB": 3}]),
+    T(
+        "a claim half described",
+        "`storageClassName` and `sizeGiB` go together",
+        spec__kubernetes__volumes=[{"claim": "c", "sizeGiB": 3}],
+    ),
     T("no node", "should be greater than or equal to 1", spec__kubernetes__nodes=0),
     T("a parameter that is a number", "must be of type string", spec__parameters={"lr": 1}),
     T("a metric name with a blank", "spec.metrics[0].name", spec__metrics=[{"name": "my loss", "regex": "x"}]),

@@ -83,7 +83,12 @@ async def claim(client: Client, ns: str, name: str = "results", gib: int = 1) ->
 
 
 async def eventually(
-    check: Callable[[], Awaitable[Any]], what: str, *, timeout: float = 90.0, every: float = 0.2, show: Callable[[], Awaitable[Any]] | None = None
+    check: Callable[[], Awaitable[Any]],
+    what: str,
+    *,
+    timeout: float = 90.0,
+    every: float = 0.2,
+    show: Callable[[], Awaitable[Any]] | None = None,
 ) -> Any:
     """The first truthy answer of `check`. Fails, saying what it waited for (and what `show` says), after `timeout` seconds."""
     loop = asyncio.get_running_loop()

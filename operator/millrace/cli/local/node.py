@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ def prepare(cluster: Cluster, number: int) -> None:
 def start(cluster: Cluster, options: Options, number: int, binary: Path, sandbox: Image) -> None:
     """Starts the node unless it runs; returns before it is Ready."""
     name = node_name(number)
-    if processes.running(cluster, name) is not None:
+    if _is_connected(cluster, name):
         return
     cgroups.ensure_cgroup(cluster, name)
     pki.ensure_node_kubeconfig(cluster, name)
@@ -52,7 +51,7 @@ def start(cluster: Cluster, options: Options, number: int, binary: Path, sandbox
 
 def start_router(cluster: Cluster, binary: Path) -> None:
     """A namespace with kube-proxy and nothing else: through it this machine reaches services, whichever nodes are down."""
-    if processes.running(cluster, ROUTER) is not None:
+    if _is_connected(cluster, ROUTER):
         return
     proxy = _process(cluster, ROUTER, "kube-proxy", [str(binary), *_proxy(cluster, node_name(1))])
     config = node_files.init_config(ROUTER, [], [proxy], network=True)
@@ -67,6 +66,7 @@ def stop(cluster: Cluster, number: int) -> None:
 
 
 def _launch(cluster: Cluster, name: str, binary: Path, link: str, address: str) -> None:
+    processes.stop(cluster, name, signal.SIGKILL)
     pid = processes.spawn(cluster, name, [binary, "node", "--config", cluster.state / name / "init.json"])
 
     def probe() -> int:
@@ -75,17 +75,20 @@ def _launch(cluster: Cluster, name: str, binary: Path, link: str, address: str) 
 
     init = wait_for(f"{name} to have its namespaces", probe, 10, "Run `millrace local down`, then up again.", every=0.02)
     network.connect(cluster, init, link, address)
+    replace_text(cluster.state / name / "connected", str(pid))
 
 
 def _child(pid: int) -> int:
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            parent = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1]
-        except OSError:
-            continue
-        if int(parent) == pid:
-            return int(entry)
+    for child in processes.children(pid):
+        return child
     raise NotYet("it has not started its first process")
+
+
+def _is_connected(cluster: Cluster, name: str) -> bool:
+    """Whether the node runs and has its network: one whose start was cut off in between would wait for it for ever."""
+    pid = processes.running(cluster, name)
+    record = cluster.state / name / "connected"
+    return pid is not None and record.exists() and record.read_text() == str(pid)
 
 
 def _write_files(cluster: Cluster, options: Options, number: int, binary: Path, sandbox: Image) -> None:

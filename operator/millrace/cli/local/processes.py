@@ -93,6 +93,27 @@ def marked(cluster: Cluster) -> list[int]:
     return [pid for pid in _all_pids() if pid != os.getpid() and mark in _environment(pid)]
 
 
+def end_strays(cluster: Cluster) -> None:
+    """Ends what a start that was cut off began and had no time to record; what a recorded process began is not that."""
+    mine = marked(cluster)
+    known = {running(cluster, name) for name in recorded(cluster)}
+    for pid in mine:
+        if pid not in known and parent(pid) not in mine:
+            end(pid)
+
+
+def parent(pid: int) -> int | None:
+    """The process that a process belongs to; None when it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def children(pid: int) -> list[int]:
+    return [other for other in _all_pids() if parent(other) == pid]
+
+
 def explain_death(cluster: Cluster, name: str) -> str:
     """The end of a program's log, for the message that it is not running."""
     try:

@@ -32,6 +32,7 @@ def up(cluster: Cluster, options: Options, images: Sequence[str] = ()) -> None:
     with steps.step("Checking the machine and its packages"):
         packages.check_machine()
         check_not_foreign(cluster)
+        processes.end_strays(cluster)
         packages.ensure_packages(packages.CLUSTER)
     with steps.step("Building Kubernetes, DNS and Helm (minutes, the first time)"):
         programs = build_programs(options.kwok)

@@ -59,10 +59,19 @@ class Cache:
             return False
         if held is not None and version(held) > version(obj):
             return False
+        if held is not None:
+            self._disown(key, held)
         self._objects[key] = slim(obj)
         if owner := self.owner_uid(obj):
             self._children.setdefault(owner, set()).add(key)
         return True
+
+    def _disown(self, key: Key, held: Object) -> None:
+        if owner := self.owner_uid(held):
+            keys = self._children.get(owner, set())
+            keys.discard(key)
+            if not keys:
+                self._children.pop(owner, None)
 
     def remove(self, plural: str, obj: Object) -> None:
         """Forget an object, unless another one of that name has taken its place."""
@@ -71,11 +80,7 @@ class Cache:
         if held is None or held["metadata"].get("uid") != obj["metadata"].get("uid"):
             return
         del self._objects[key]
-        if owner := self.owner_uid(held):
-            keys = self._children.get(owner, set())
-            keys.discard(key)
-            if not keys:
-                self._children.pop(owner, None)
+        self._disown(key, held)
 
     def get(self, key: Key) -> Object | None:
         """The object of a key, or None."""

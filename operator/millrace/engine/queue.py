@@ -69,11 +69,14 @@ class Queue:
             self._make_ready(key)
 
     def _add_later(self, key: Key, when: float) -> None:
-        if self._due.get(key, float("inf")) <= when:
+        if self._due.get(key, float("inf")) <= when or self._runs_next(key):
             return
         self._due[key] = when
         heapq.heappush(self._delayed, (when, next(self._order), key))
         self._changed.set()
+
+    def _runs_next(self, key: Key) -> bool:
+        return key in self._dirty or key in self._ready.get(key.plural, ())
 
     def _make_ready(self, key: Key) -> None:
         self._due.pop(key, None)

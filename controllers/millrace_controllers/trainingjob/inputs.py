@@ -41,14 +41,9 @@ def _one(wanted: TrainingInput, lookup: Lookup) -> ResolvedInput:
     found = lookup(name)
     if found is None:
         raise NotReady(f"input {wanted.name!r}: Dataset {name!r} does not exist")
-    if not _is_ready(found):
+    if not is_true(found, "Ready"):
         raise NotReady(f"input {wanted.name!r}: Dataset {name!r} is not Ready")
     return _from_dataset(wanted, found)
-
-
-def _is_ready(found: Object) -> bool:
-    status = found.get("status") or {}
-    return is_true(found, "Ready") and status.get("observedGeneration") == found["metadata"].get("generation")
 
 
 def _from_dataset(wanted: TrainingInput, found: Object) -> ResolvedInput:

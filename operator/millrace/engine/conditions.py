@@ -46,9 +46,9 @@ def find(conditions: Iterable[Mapping[str, Any]] | None, type_: str) -> Mapping[
 
 def is_true(obj: Mapping[str, Any], type_: str) -> bool:
     """Whether the object's condition of a type is True for the generation it has."""
-    status = obj.get("status") or {}
-    found = find(status.get("conditions"), type_)
-    return found is not None and found["status"] == "True"
+    found = find((obj.get("status") or {}).get("conditions"), type_)
+    current = obj["metadata"].get("generation")
+    return found is not None and found["status"] == "True" and found.get("observedGeneration") == current
 
 
 def desired_status(old: Mapping[str, Any], outcome: Outcome, generation: int, now: str) -> Object:

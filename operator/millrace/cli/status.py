@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from millrace.cli.view import Row
 
 _WIDE = 500
-_COLOURS = {"Succeeded": "green", "Ready": "green", "Failed": "red", "Working": "cyan", "Suspended": "yellow", "Paused": "yellow"}
+_COLOURS = {
+    "Succeeded": "green",
+    "Ready": "green",
+    "Failed": "red",
+    "Stalled": "red",
+    "Working": "cyan",
+    "Suspended": "yellow",
+    "Paused": "yellow",
+}
 
 
 class Output(StrEnum):
@@ -111,7 +119,7 @@ def _print_table(rows: list[Row], all_namespaces: bool, where: str) -> None:
 
 
 def rendered(rows: list[Row], all_namespaces: bool) -> RenderableType:
-    """The table, and below it what is wrong with those that failed and what to do about it."""
+    """The table, and below it what is wrong with those that failed or are stuck and what to do about it."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -124,12 +132,12 @@ def rendered(rows: list[Row], all_namespaces: bool) -> RenderableType:
     for row in rows:
         colour = _COLOURS.get(row.state, "")
         table.add_row(*(Text(cell, style=colour if cell == row.state else "") for cell in view.cells(row, all_namespaces)))
-    notes = [Text(note) for row in rows if row.state == "Failed" for note in ("", *advice(row))]
+    notes = [Text(note) for row in rows if row.state in {"Failed", "Stalled"} for note in ("", *advice(row))]
     return Group(table, *notes)
 
 
 def advice(row: Row) -> list[str]:
-    """What is wrong with a failed object, and the documented next step of its reason."""
+    """What is wrong with an object, and the documented next step of its reason."""
     said = [f"{row.kind}/{row.name}: {row.reason}: {row.message}"]
     step = next_step(row.kind, row.reason)
     return [*said, f"  next: {step}"] if step else said

@@ -68,7 +68,7 @@ def _telling(status: Object, kind: Kind) -> Object:
 
 
 def state(obj: Object, kind: Kind) -> str:
-    """One word: Deleting, Paused, Pending, Suspended, Failed, Working, NotReady, or the summary condition's own name."""
+    """One word: Deleting, Paused, Pending, Suspended, Failed, Stalled, Working, NotReady, or the summary condition's own name."""
     metadata, status = obj["metadata"], obj.get("status") or {}
     if metadata.get("deletionTimestamp"):
         return "Deleting"
@@ -88,7 +88,7 @@ def _unfinished(status: Object, kind: Kind, summary: str) -> str:
     conditions = status.get("conditions")
     stalled, reconciling = find(conditions, "Stalled"), find(conditions, "Reconciling")
     if stalled is not None and stalled["status"] == "True":
-        return "Failed"
+        return "Failed" if summary == "False" else "Stalled"
     if reconciling is not None and reconciling["status"] == "True":
         return "Working"
     return "Failed" if kind.summary == "Succeeded" and summary == "False" else "NotReady"

@@ -1,4 +1,4 @@
-"""Runs the health checks as Argo CD does: Lua 5.1, alone, without the libraries of files and modules, over the files beside them."""
+"""Runs the health checks as Argo CD does: in Lua 5.1, alone, without the libraries of files and modules."""
 
 from __future__ import annotations
 

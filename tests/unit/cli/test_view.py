@@ -26,7 +26,7 @@ Build = Callable[..., dict[str, Any]]
         ([("Succeeded", "Unknown"), ("Reconciling", "True")], {}, "Working", "under way"),
         ([("Succeeded", "True")], {}, "Succeeded", "the summary condition's own name"),
         ([("Succeeded", "False"), ("Stalled", "True")], {}, "Failed", "for good"),
-        ([("Succeeded", "Unknown"), ("Stalled", "True")], {}, "Failed", "a human must act"),
+        ([("Succeeded", "Unknown"), ("Stalled", "True")], {}, "Stalled", "a human must act, and then it goes on"),
         ([("Succeeded", "False")], {}, "Failed", "a bounded run that is False stays so"),
         ([("Succeeded", "Unknown", "Suspended")], {}, "Suspended", "asked to rest"),
         ([("Succeeded", "True")], {"metadata": {"deletionTimestamp": "2026-01-01T01:00:00Z"}}, "Deleting", "deletion wins"),

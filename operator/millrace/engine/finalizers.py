@@ -1,6 +1,7 @@
 """The finalizer: there before the first outside effect, gone when nothing is left outside.
 
-Lists cannot be merged by a merge patch, so both changes are JSON patches that test the resource version first.
+A merge patch replaces the whole list, so both changes name the resource version that they were made from: the API server answers
+409 where somebody wrote in between. (A JSON patch with a failed `test` would be answered 422, as if the spec were invalid.)
 """
 
 from __future__ import annotations
@@ -22,26 +23,19 @@ def has_finalizer(obj: Object) -> bool:
 
 async def add(client: Client, resource: Resource, obj: Object) -> Object:
     """Put ours on; gives the object as stored. Raises Conflict where somebody wrote in between."""
-    metadata = obj["metadata"]
-    finalizers = metadata.get("finalizers")
-    change = (
-        {"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER}
-        if finalizers
-        else {"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}
-    )
-    return await client.patch(resource, metadata["namespace"], metadata["name"], [_same_version(obj), change])
+    return await _replace(client, resource, obj, [*(obj["metadata"].get("finalizers") or []), FINALIZER])
 
 
 async def remove(client: Client, resource: Resource, obj: Object) -> None:
     """Take ours off; gone already is success. Raises Conflict where somebody wrote in between."""
-    metadata = obj["metadata"]
-    left = [f for f in metadata.get("finalizers") or [] if f != FINALIZER]
-    change = {"op": "replace", "path": "/metadata/finalizers", "value": left}
+    left = [f for f in obj["metadata"].get("finalizers") or [] if f != FINALIZER]
     try:
-        await client.patch(resource, metadata["namespace"], metadata["name"], [_same_version(obj), change])
+        await _replace(client, resource, obj, left)
     except NotFound:
         return
 
 
-def _same_version(obj: Object) -> Object:
-    return {"op": "test", "path": "/metadata/resourceVersion", "value": obj["metadata"]["resourceVersion"]}
+async def _replace(client: Client, resource: Resource, obj: Object, finalizers: list[str]) -> Object:
+    metadata = obj["metadata"]
+    body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": finalizers}}
+    return await client.patch(resource, metadata["namespace"], metadata["name"], body)

@@ -14,11 +14,10 @@ Object = dict[str, Any]
 async def orphan(client: Client, resource: Resource, child: Object) -> None:
     """Take our owner reference off a child; gone already is success. Raises Conflict where somebody wrote in between."""
     metadata = child["metadata"]
-    version = {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
-    change = {"op": "replace", "path": "/metadata/ownerReferences", "value": []}
     if not metadata.get("ownerReferences"):
         return
+    body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "ownerReferences": None}}
     try:
-        await client.patch(resource, metadata["namespace"], metadata["name"], [version, change])
+        await client.patch(resource, metadata["namespace"], metadata["name"], body)
     except NotFound:
         return

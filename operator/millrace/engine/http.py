@@ -80,7 +80,7 @@ class Progress:
         try:
             body = json.loads(await request.text())
             uid, attempt, rank = str(body["uid"]), int(body["attempt"]), int(body.get("rank") or 0)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise PushRefused(400, f"not a progress report: {error}") from error
         token = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         await self._gate.check(token, uid, attempt)

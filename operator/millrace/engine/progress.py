@@ -21,6 +21,8 @@ Object = dict[str, Any]
 AUDIENCE = "millrace"
 _TOKEN_CACHE_SECONDS = 300.0
 _MAX_METRICS = 32
+_MOST = 2**53
+"""Largest number taken: what is larger is no step and no rate, and would make the status write fail."""
 
 
 class PushRefused(Exception):
@@ -77,15 +79,15 @@ class Board:
 def parse(body: Object, before: Push | None, now: float) -> Push:
     """A push from its JSON body. Raises PushRefused (400) naming the field that is wrong."""
     try:
-        step = int(body.get("step") or 0)
+        step = _count(body.get("step"))
         moved = before is None or before.step != step or before.attempt != int(body["attempt"])
         return Push(
             uid=str(body["uid"]),
             attempt=int(body["attempt"]),
-            rank=int(body.get("rank") or 0),
+            rank=_count(body.get("rank")),
             phase=str(body.get("phase") or "training")[:32],
             step=step,
-            max_steps=int(body["maxSteps"]) if body.get("maxSteps") else None,
+            max_steps=_count(body.get("maxSteps")) or None,
             metrics={str(k)[:63]: float(v) for k, v in list((body.get("metrics") or {}).items())[:_MAX_METRICS]},
             tokens_per_second=_finite(body.get("tokensPerSecond")),
             step_seconds=_finite(body.get("stepSeconds")),
@@ -94,19 +96,26 @@ def parse(body: Object, before: Push | None, now: float) -> Push:
             received=now,
             step_changed=now if moved or before is None else before.step_changed,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise PushRefused(400, f"not a progress report: {type(error).__name__}: {error}") from error
+
+
+def _count(value: Any) -> int:
+    number = int(value or 0)
+    if not 0 <= number <= _MOST:
+        raise ValueError(f"{number:.3g} is not a count")
+    return number
 
 
 def _finite(value: Any) -> float | None:
     number = None if value is None else float(value)
-    return number if number is not None and math.isfinite(number) else None
+    return number if number is not None and math.isfinite(number) and 0 <= number <= _MOST else None
 
 
 def _checkpoint(value: Any) -> Object | None:
     if not value:
         return None
-    return {"step": int(value["step"]), "path": str(value["path"])[:512], "committedAt": str(value["committedAt"])[:32]}
+    return {"step": _count(value["step"]), "path": str(value["path"])[:512], "committedAt": str(value["committedAt"])[:32]}
 
 
 @dataclass(frozen=True)

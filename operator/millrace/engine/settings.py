@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -66,22 +67,27 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
             trainer=env.get("MILLRACE_IMAGE_TRAINER", default.images.trainer),
             dataset=env.get("MILLRACE_IMAGE_DATASET", default.images.dataset),
         ),
-        workers=int(_number(env, "MILLRACE_WORKERS", default.workers)),
-        resync_seconds=_number(env, "MILLRACE_RESYNC_SECONDS", default.resync_seconds),
-        progress_writes_per_second=_number(env, "MILLRACE_PROGRESS_WRITES_PER_SECOND", default.progress_writes_per_second),
+        workers=int(_number(env, "MILLRACE_WORKERS", default.workers, least=1)),
+        resync_seconds=_number(env, "MILLRACE_RESYNC_SECONDS", default.resync_seconds, least=1),
+        progress_writes_per_second=_number(
+            env, "MILLRACE_PROGRESS_WRITES_PER_SECOND", default.progress_writes_per_second, least=0.01
+        ),
         progress_interval_seconds=_number(env, "MILLRACE_PROGRESS_INTERVAL_SECONDS", default.progress_interval_seconds),
         http_port=int(_number(env, "MILLRACE_HTTP_PORT", default.http_port)),
         progress_port=int(port),
         progress_url=env.get("MILLRACE_PROGRESS_URL", f"http://millrace-progress.{namespace}.svc:{int(port)}/v1/progress"),
         leader_election=env.get("MILLRACE_LEADER_ELECTION", "true").lower() != "false",
         identity=env.get("MILLRACE_IDENTITY", default.identity),
-        lease_seconds=int(_number(env, "MILLRACE_LEASE_SECONDS", default.lease_seconds)),
+        lease_seconds=int(_number(env, "MILLRACE_LEASE_SECONDS", default.lease_seconds, least=1)),
         log_level=env.get("MILLRACE_LOG_LEVEL", default.log_level).upper(),
     )
 
 
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
+def _number(env: Mapping[str, str], name: str, default: float, *, least: float = 0.0) -> float:
     try:
-        return float(env.get(name, default))
+        number = float(env.get(name, default))
     except ValueError:
         raise ValueError(f"{name} must be a number, not {env[name]!r}") from None
+    if not (math.isfinite(number) and number >= least):
+        raise ValueError(f"{name} must be at least {least:g}, not {env[name]!r}")
+    return number

@@ -33,18 +33,22 @@ log = logging.getLogger(__name__)
 
 
 class WriteBudget:
-    """A token bucket for status writes that tell of nothing but progress. Pure but for the clock."""
+    """A token bucket for status writes that tell of nothing but progress. Pure but for the clock.
+
+    It holds one second's worth, and one write at least: a rate below one a second is slow, not never.
+    """
 
     def __init__(self, clock: Clock, per_second: float) -> None:
         self._clock = clock
         self._rate = per_second
-        self._tokens = per_second
+        self._most = max(1.0, per_second)
+        self._tokens = self._most
         self._filled = clock.monotonic()
 
     def take(self) -> float:
         """0 when a write may go now, else the seconds until one may."""
         now = self._clock.monotonic()
-        self._tokens = min(self._rate, self._tokens + (now - self._filled) * self._rate)
+        self._tokens = min(self._most, self._tokens + (now - self._filled) * self._rate)
         self._filled = now
         if self._tokens >= 1:
             self._tokens -= 1
@@ -84,6 +88,8 @@ class Engine:
             outcome = await self._pass(key, controller, obj)
         except ApiError as error:
             return self._again(key, controller, from_api(error))
+        except MillraceError as error:
+            return self._again(key, controller, error)
         except Exception as error:
             log.exception("the pass failed where no failure is expected")
             return self._again(key, controller, error)
@@ -130,9 +136,9 @@ class Engine:
 
     def _failed(self, key: Key, controller: Controller, obj: Object, error: Exception) -> Outcome:
         kind = controller.kind
-        self.metrics.errors.labels(kind.name, type(error).__name__).inc()
         if isinstance(error, Retry) and error.silent:
             raise error
+        self.metrics.errors.labels(kind.name, type(error).__name__).inc()
         if not isinstance(error, MillraceError):
             log.error("unexpected error", exc_info=error)
         verdicts = controller.explain(obj, error) or conditions.for_error(kind.summary, error)
@@ -157,18 +163,20 @@ class Engine:
         if _only_progress(patch, controller.progress_fields) and (wait := self.budget.take()):
             self.metrics.status_deferred.inc()
             return replace(outcome, requeue_after=min(wait, outcome.requeue_after or wait))
-        await self._write_status(key, controller, obj, patch)
-        await self._post(obj, outcome.events)
+        if await self._write_status(key, controller, obj, patch):
+            await self._post(obj, outcome.events)
         return outcome
 
-    async def _write_status(self, key: Key, controller: Controller, obj: Object, patch: Object) -> None:
+    async def _write_status(self, key: Key, controller: Controller, obj: Object, patch: Object) -> bool:
+        """False where the object is gone: there is nobody to tell."""
         metadata = obj["metadata"]
         resource = of_kind(controller.kind)
         try:
             stored = await self.client.patch_status(resource, metadata["namespace"], metadata["name"], metadata["uid"], patch)
         except NotFound:
-            return
+            return False
         self.cache.put(key.plural, stored)
+        return True
 
     async def _post(self, obj: Object, happened: tuple[Event, ...]) -> None:
         now = stamp(self.clock.now())

@@ -226,7 +226,7 @@ async def test_a_server_that_names_a_pause_is_not_asked_before_it_is_over(clock:
 
 NAMES = st.sampled_from(["a", "b", "c"])
 PLURALS = st.sampled_from(["trainingjobs", "datasets"])
-KEYS = st.builds(lambda n, p: key(n, p), NAMES, PLURALS)
+KEYS = st.builds(key, NAMES, PLURALS)
 STEPS = st.one_of(
     st.tuples(st.just("add"), KEYS),
     st.tuples(st.just("later"), st.tuples(KEYS, st.floats(0.1, 20))),

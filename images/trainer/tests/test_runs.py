@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainer_support import Job, Launcher, make_job, wait_for
+from trainer_support import LAST, Job, Launcher, make_job, wait_for
 
 from millrace_trainer.checkpoint import Store
 from millrace_trainer.files import hash_tree, tree_digest
@@ -47,14 +47,15 @@ def test_a_run_leaves_model_report_and_a_record_of_what_lies_on_disk(whole: Job)
     entries = hash_tree(whole.output / "model")
     assert record["model"]["digest"] == tree_digest(entries)
     assert sorted(entries) == ["config.json", "model.safetensors", "tokenizer.json"]
-    assert (record["runID"], record["specDigest"], record["steps"]) == ("run-1", "sha256:11", 12)
-    assert record["checkpoint"] == {"step": 12, "path": "step-00000012-a1"}
-    assert 1 < record["metrics"]["unigramPerplexity"] < record["metrics"]["validationPerplexity"] < 300
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in whole.root.rglob("*.[jsp]*") if path.is_file())
+    assert (record["runID"], record["specDigest"], record["steps"]) == ("run-1", "sha256:11", LAST)
+    assert record["checkpoint"] == {"step": LAST, "path": f"step-{LAST:08d}-a1"}
+    assert 1 < record["metrics"]["validationPerplexity"] < 2 * record["metrics"]["unigramPerplexity"] < 300
     assert (whole.output / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert "data:image/png;base64," in (whole.output / "report.html").read_text()
     assert list((whole.output / "tensorboard").glob("events.out.tfevents.*"))
     progress = json.loads((whole.output / "progress.json").read_text())
-    assert (progress["phase"], progress["step"], progress["checkpoint"]["step"]) == ("done", 12, 12)
+    assert (progress["phase"], progress["step"], progress["checkpoint"]["step"]) == ("done", LAST, LAST)
     assert "Train Loss: " in logs(whole)
     assert "unigram baseline on the same tokens" in logs(whole)
 
@@ -62,8 +63,8 @@ def test_a_run_leaves_model_report_and_a_record_of_what_lies_on_disk(whole: Job)
 def test_only_the_last_checkpoints_are_kept_and_all_ranks_are_in_them(whole: Job) -> None:
     assert sorted(path.name for path in whole.checkpoints.iterdir()) == [
         "latest.json",
-        "step-00000008-a1",
-        "step-00000012-a1",
+        "step-00000032-a1",
+        "step-00000040-a1",
     ]
     assert sorted(whole.pointer["files"]) == ["rank-00000.pt", "rank-00001.pt", "training.pt"]
 
@@ -83,16 +84,14 @@ def test_a_run_that_lost_only_its_record_exports_again_without_training(whole: J
     assert job.record["metrics"] == whole.record["metrics"]
 
 
-def torchrun(job: Job, attempt: int) -> "subprocess.Popen[bytes]":
+def torchrun(job: Job) -> "subprocess.Popen[bytes]":
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", "2"]
     command += ["--master-addr", "127.0.0.1", "--master-port", str(port), "--max-restarts", "0"]
     with (job.root / "log").open("ab") as log:
-        return subprocess.Popen(
-            [*command, "-m", "millrace_trainer.gpt"], env={**os.environ, **job.env(attempt)}, stdout=log, stderr=log
-        )
+        return subprocess.Popen([*command, "-m", "millrace_trainer.gpt"], env={**os.environ, **job.env()}, stdout=log, stderr=log)
 
 
 def children(pid: int) -> list[int]:
@@ -103,20 +102,21 @@ def committed(job: Job, step: int) -> bool:
     return (job.checkpoints / "latest.json").exists() and job.pointer["step"] >= step
 
 
-def test_a_run_whose_rank_was_killed_goes_on_as_if_nothing_had_happened(job: Job, whole: Job) -> None:
+def test_a_run_whose_rank_was_killed_goes_on_as_if_nothing_had_happened(launcher: Launcher, job: Job, whole: Job) -> None:
     """The losses of every step, the learning rates and the weights equal those of the run that was not interrupted."""
     job.parameters = {**whole.parameters}
-    first = torchrun(job, 1)
-    wait_for(lambda: committed(job, 4))
+    first = torchrun(job)
+    wait_for(lambda: committed(job, 8))
     os.kill(children(first.pid)[-1], signal.SIGKILL)
     assert first.wait(60) != 0
     assert not (job.output / "run.json").exists()
     reached = job.pointer["step"]
-    assert torchrun(job, 2).wait(200) == 0, logs(job)
+    assert reached < LAST
+    assert launcher.run(job, 2, attempt=2) == [0, 0], logs(job)
     assert job.pointer["attempt"] == 2
     assert f"from step {reached};" in logs(job)
     resumed, expected = history(job), history(whole)
-    assert list(resumed.train) == list(range(1, 13))
+    assert list(resumed.train) == list(range(1, LAST + 1))
     assert resumed.train == pytest.approx(expected.train, rel=1e-5)
     assert resumed.learning_rate == pytest.approx(expected.learning_rate)
     assert resumed.validation == pytest.approx(expected.validation, rel=1e-5)
@@ -128,12 +128,12 @@ def test_a_run_resumed_on_another_number_of_ranks_reads_the_same_data(launcher: 
     single, mixed = make_job(tmp_path / "single"), make_job(tmp_path / "mixed")
     assert launcher.run(single, 1) == [0]
     pids = launcher.start(mixed, 2)
-    wait_for(lambda: committed(mixed, 4))
+    wait_for(lambda: committed(mixed, 8))
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     assert launcher.codes() == [-9, -9]
     assert launcher.run(mixed, 1, attempt=2) == [0], logs(mixed)
-    assert history(mixed).train == pytest.approx(history(single).train, rel=1e-3)
+    assert history(mixed).train == pytest.approx(history(single).train, rel=2e-3)
 
 
 def test_sigterm_to_one_rank_saves_on_every_rank_and_the_next_attempt_goes_on(launcher: Launcher, job: Job, whole: Job) -> None:
@@ -186,7 +186,7 @@ def test_a_checkpoint_that_was_changed_is_refused(launcher: Launcher, job: Job, 
 def test_an_old_attempt_stops_when_a_later_one_has_committed(launcher: Launcher, job: Job) -> None:
     job.parameters |= {"maxSteps": "5000"}
     launcher.start(job, 1)
-    wait_for(lambda: committed(job, 4))
+    wait_for(lambda: committed(job, 8))
     later = {**job.pointer, "attempt": 2}
     (job.root / "later").write_text(json.dumps(later))
     (job.root / "later").replace(job.checkpoints / "latest.json")

@@ -1,7 +1,9 @@
 """What ends a run before anything slow is imported, and what the environment must hold."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from trainer_support import Job
@@ -51,6 +53,19 @@ def test_a_superseded_attempt_does_not_start(job: Job, monkeypatch: pytest.Monke
     (job.checkpoints / "latest.json").write_text(json.dumps({**pointer, "files": {}}))
     assert run(job, monkeypatch) == 1
     assert job.termination["reason"] == "Superseded"
+
+
+def test_a_device_without_memory_is_told_with_what_to_lower(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OutOfMemoryError(RuntimeError):
+        """As torch's."""
+
+    def train(*_: object) -> None:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setitem(sys.modules, "millrace_trainer.training", SimpleNamespace(train=train))
+    assert run(job, monkeypatch) == 1
+    assert job.termination["reason"] == "OutOfMemory"
+    assert job.termination["message"].startswith("CUDA out of memory: lower microBatchSize")
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "0"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 SRC = Path(__file__).parents[1] / "src"
+LAST = 40
 TINY = {
     "layers": "2",
     "hiddenSize": "32",
@@ -19,9 +20,9 @@ TINY = {
     "vocabSize": "300",
     "microBatchSize": "2",
     "globalBatchSize": "8",
-    "maxSteps": "12",
+    "maxSteps": str(LAST),
     "warmupSteps": "3",
-    "validateEverySteps": "6",
+    "validateEverySteps": "20",
     "validationTokens": "2000",
     "threads": "1",
     "accelerator": "cpu",
@@ -43,7 +44,7 @@ class Job:
 
     root: Path
     parameters: dict[str, str] = field(default_factory=lambda: dict(TINY))
-    every: int = 4
+    every: int = 8
     keep: int = 2
 
     @property

@@ -68,6 +68,7 @@ def export_model(network: GPT, config: GPTConfig, tokenizer: str | None, folder:
         left.unlink()
     weights = folder / "model.safetensors"
     save_file(gpt2_tensors(network), weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # safetensors makes it private, but those who read it back are other users
     fsync_file(weights)
     end_of_text = None
     if tokenizer is not None:

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def from_kubeconfig(path: Path, context: str | None = None) -> Credentials:
     wanted = context or config.get("current-context")
     chosen = _named(config, "contexts", wanted, path)["context"]
     cluster = _named(config, "clusters", chosen["cluster"], path)["cluster"]
-    user = _named(config, "users", chosen["user"], path)["user"]
+    user = _named(config, "users", chosen["user"], path)["user"] or {} if chosen.get("user") else {}
     base = path.parent
     return Credentials(
         server=str(cluster["server"]).rstrip("/"),
@@ -85,6 +86,8 @@ def _named(config: dict[str, Any], section: str, name: str | None, path: Path) -
     for entry in config.get(section) or []:
         if entry["name"] == name:
             return dict(entry)
+    if name is None:
+        raise NoCluster(f"{path}: no context is chosen; see `kubectl config use-context`")
     raise NoCluster(f"{path}: no entry {name!r} under {section}; see `kubectl config get-contexts`")
 
 
@@ -132,14 +135,13 @@ class _ExecToken:
     def __init__(self, spec: dict[str, Any]) -> None:
         self._spec = spec
         self._token: str | None = None
-        self._expires = ""
+        self._expires: datetime | None = None
 
     def __call__(self) -> str | None:
-        from datetime import UTC, datetime
-
-        if self._token is None or (self._expires and datetime.now(UTC).isoformat() >= self._expires[:19]):
+        if self._token is None or (self._expires is not None and datetime.now(UTC) >= self._expires):
             status = self._run()["status"]
-            self._token, self._expires = status.get("token"), status.get("expirationTimestamp", "")
+            expires = status.get("expirationTimestamp")
+            self._token, self._expires = status.get("token"), datetime.fromisoformat(expires) if expires else None
         return self._token
 
     def _run(self) -> dict[str, Any]:
@@ -149,6 +151,6 @@ class _ExecToken:
         command = [self._spec["command"], *(self._spec.get("args") or [])]
         try:
             done = subprocess.run(command, env=environment, capture_output=True, timeout=_EXEC_TIMEOUT_SECONDS, check=True)
-        except (OSError, subprocess.SubprocessError) as error:
+            return dict(json.loads(done.stdout))
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
             raise NoCluster(f"the kubeconfig's login command {command[0]!r} failed: {error}") from error
-        return dict(json.loads(done.stdout))

@@ -48,13 +48,24 @@ class Election:
         log.info("leading as %s", self._identity)
 
     async def hold(self) -> None:
-        """Renew until that has failed for two thirds of the duration, then return: we may no longer lead."""
+        """Renew until that has failed for two thirds of the duration, then return: we may no longer lead.
+
+        A call that hangs is not waited for any longer than that: another candidate may take over soon after.
+        """
         renewed = self._monotonic()
-        while self._monotonic() - renewed < self._seconds * 2 / 3:
-            await asyncio.sleep(self.retry_seconds)
-            if await self._try():
-                renewed = self._monotonic()
+        while (left := renewed + self._seconds * 2 / 3 - self._monotonic()) > 0:
+            await asyncio.sleep(min(self.retry_seconds, left))
+            begun = self._monotonic()
+            if await self._tried_within(renewed + self._seconds * 2 / 3 - begun):
+                renewed = begun
         log.error("the lease could not be renewed")
+
+    async def _tried_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._try()
+        except TimeoutError:
+            return False
 
     async def release(self) -> None:
         """Let the next candidate take over at once."""

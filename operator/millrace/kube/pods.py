@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -63,7 +64,12 @@ def claim_mounts(mounts: Iterable[Mount]) -> list[Object]:
 
 
 def _volume_name(claim: str) -> str:
-    return "claim-" + claim.replace(".", "-")[:57].rstrip("-")
+    """A label of at most 63 characters, another one for another claim: `a.b` is not `a-b`."""
+    name = f"claim-{claim}"
+    if "." not in claim and len(name) <= 63:
+        return name
+    digest = hashlib.sha256(claim.encode()).hexdigest()[:8]
+    return f"{name.replace('.', '-')[:54]}-{digest}"
 
 
 def token_volume() -> Object:
@@ -123,13 +129,19 @@ def termination(pod: Object, container: str) -> Object | None:
     return None
 
 
+_PASSING = frozenset({None, "ContainerCreating", "PodInitializing", "CrashLoopBackOff"})
+
+
 def waiting(pod: Object) -> Object | None:
-    """The waiting state of the first container that waits for something to be mended (an image, a config)."""
+    """The waiting state of the first container that waits for something to be mended (an image, a config).
+
+    A sidecar between two of its starts is no such thing: it starts again by itself, and the pod runs on meanwhile.
+    """
     status = pod.get("status") or {}
     for group in ("initContainerStatuses", "containerStatuses"):
         for found in status.get(group) or ():
             state = (found.get("state") or {}).get("waiting") or {}
-            if state.get("reason") not in {None, "ContainerCreating", "PodInitializing"}:
+            if state.get("reason") not in _PASSING:
                 return dict(state)
     return None
 

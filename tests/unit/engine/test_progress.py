@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import pytest
+
 from millrace.engine.cache import Cache
 from millrace.engine.progress import Board, Gate, PushRefused, parse
 from millrace.kube.errors import Unavailable

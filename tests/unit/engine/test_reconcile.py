@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from millrace.api.v1alpha1.trainingjob import KIND
 from millrace.engine.cache import Cache, Key
 from millrace.engine.conditions import for_error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from millrace.engine import registry
 from millrace.engine.settings import Images, Settings, from_environment
 

@@ -70,10 +70,27 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def report(message: dict[str, Any]) -> None:
     """Leave a termination message: at most 4,096 bytes of JSON, the text in it shortened where it must be."""
-    text = json.dumps(message, separators=(",", ":"))
-    if len(text.encode()) > _LIMIT and "message" in message:
-        excess = len(text.encode()) - _LIMIT + 16
-        text = json.dumps({**message, "message": message["message"][:-excess] + "…"}, separators=(",", ":"), ensure_ascii=False)
-    Path(os.environ.get("MILLRACE_TERMINATION_LOG", "/dev/termination-log")).write_text(text)
-    sys.stdout.write(text + "\n")
+    text = _bytes(message)
+    if len(text) > _LIMIT and "message" in message:
+        text = _bytes({**message, "message": _cut(message)})
+    Path(os.environ.get("MILLRACE_TERMINATION_LOG", "/dev/termination-log")).write_bytes(text)
+    sys.stdout.buffer.write(text + b"\n")
     sys.stdout.flush()
+
+
+def _cut(message: dict[str, Any]) -> str:
+    """As much of the text as fits: how many bytes a character takes depends on the character."""
+    said = message["message"]
+    fits, most = 0, len(said)
+    while fits < most:
+        tried = (fits + most + 1) // 2
+        if len(_bytes({**message, "message": said[:tried] + "…"})) <= _LIMIT:
+            fits = tried
+        else:
+            most = tried - 1
+    return f"{said[:fits]}…"
+
+
+def _bytes(message: dict[str, Any]) -> bytes:
+    """Names of files need not be UTF-8: what cannot be said becomes a question mark."""
+    return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")

@@ -8,6 +8,9 @@ from typing import Any
 
 from millrace.podside.files import POINTER, RECORD, read_json, report, sha256, tree_digest, write_json
 
+_MAX_METRICS = 32
+"""As many as fit into a termination message beside the rest."""
+
 Task = dict[str, Any]
 Report = dict[str, Any]
 
@@ -31,15 +34,16 @@ def run(task: Task) -> int:
     except NotVerified as problem:
         report({"schema": 1, "ok": False, "reason": problem.reason, "message": str(problem)})
         return 1
-    except (OSError, ValueError) as error:
-        report({"schema": 1, "ok": False, "reason": "OutputUnreadable", "message": f"the output cannot be read back: {error}"})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        said = f"the output cannot be read back: {type(error).__name__}: {error}"
+        report({"schema": 1, "ok": False, "reason": "OutputUnreadable", "message": said})
         return 1
     report({"schema": 1, "ok": True, **found})
     return 0
 
 
 def read_back(task: Task) -> Report:
-    """What the run left. Raises NotVerified, OSError, ValueError."""
+    """What the run left. Raises NotVerified; OSError, ValueError, KeyError, TypeError where a file is not what it should be."""
     output, checkpoints = Path(task["outputDir"]), Path(task["checkpointDir"])
     record = read_json(output / RECORD)
     if record is None or not matches(record, task["run"]):
@@ -51,7 +55,7 @@ def read_back(task: Task) -> Report:
     return {
         "model": record["model"],
         "checkpoint": check_pointer(checkpoints, task["run"]["runID"]),
-        "metrics": record.get("metrics") or {},
+        "metrics": dict(list((record.get("metrics") or {}).items())[:_MAX_METRICS]),
         "steps": record.get("steps"),
         "recordUID": record.get("uid"),
     }
@@ -88,8 +92,9 @@ def seal(task: Task, output: Path, checkpoints: Path) -> Report:
 
 
 def _aside(output: Path, checkpoints: Path) -> tuple[Path, ...]:
-    """What lies in the output but is not the model."""
-    return (output / RECORD, output / "progress.json", checkpoints)
+    """What lies in the output but is not the model. Checkpoints that do not lie in a folder below it cannot be told apart."""
+    apart = output.resolve() in checkpoints.resolve().parents
+    return (output / RECORD, output / "progress.json", *((checkpoints,) if apart else ()))
 
 
 def check_pointer(checkpoints: Path, run_id: str) -> Report | None:

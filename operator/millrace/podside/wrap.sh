@@ -16,5 +16,7 @@ while kill -0 "$child" 2>/dev/null; do
     wait "$child"
     code=$?
 done
+# What the program left running may hold its output open for ever; that must not hide that it has ended.
+(sleep "${MILLRACE_DRAIN_SECONDS:-5}" && kill "$tee") >/dev/null 2>&1 &
 wait "$tee"
 exit "$code"

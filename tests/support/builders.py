@@ -12,6 +12,7 @@ from millrace.api.v1alpha1.trainingjob import TrainingJobSpec
 from millrace.engine.clock import stamp
 from millrace.engine.progress import Push
 from millrace.kube import labels
+from millrace_controllers.trainingjob.observed import Attempt, Exit, JobState, Observed, RankPod, Verification
 from support.clock import BEGIN
 
 Object = dict[str, Any]
@@ -198,3 +199,60 @@ def push(rank: int = 0, **change: Any) -> Push:
 def ago(seconds: float, now: datetime = BEGIN) -> str:
     """A stamp that many seconds before now."""
     return stamp(now - timedelta(seconds=seconds))
+
+
+# -- what plan.py and status.py see --------------------------------------------------------------------------------------
+
+
+def rank(index: int = 0, **change: Any) -> RankPod:
+    """A rank that trains on a node of its own."""
+    base: Object = {"index": index, "name": f"gpt-111111-1-{index}-xyzab", "node": f"node-{index}", "scheduled": True}
+    return RankPod(**{**base, "running": True, **change})
+
+
+def waiting_rank(index: int = 0, **change: Any) -> RankPod:
+    """A rank that has no node yet."""
+    return rank(index, **{"node": None, "scheduled": False, "running": False, **change})
+
+
+def ended_rank(index: int = 0, code: int = 1, reason: str = "Error", message: str = "", **change: Any) -> RankPod:
+    """A rank whose program has ended."""
+    report = json.loads(message) if message.startswith("{") else None
+    ended = Exit(code, reason if code else "Completed", message, report, change.pop("at", None))
+    return rank(index, **{"running": False, "exit": ended, **change})
+
+
+def stopped_rank(index: int = 0, reason: str = "InputMissing", text: str = "it is not there", **change: Any) -> RankPod:
+    """A rank whose preflight has failed with a report."""
+    ended = Exit(1, "Error", said(reason, text), json.loads(said(reason, text)))
+    return rank(index, **{"running": False, "preflight": ended, **change})
+
+
+def attempt(*ranks: RankPod, number: int = 1, nodes: int = 2, job: JobState = JobState.ACTIVE, **change: Any) -> Attempt:
+    """An attempt of two nodes; without ranks both train."""
+    ranks = ranks or (rank(0), rank(1))
+    return Attempt(number, nodes, job, **{"job_name": f"gpt-111111-{number}", "pods": ranks, **change})
+
+
+def no_attempt(number: int = 1) -> Attempt:
+    """No Job is there."""
+    return Attempt(number, 2)
+
+
+def observed(current: Attempt | None = None, **change: Any) -> Observed:
+    """A run as it was seen; by default it trains."""
+    pushes = {p.rank: p for p in change.pop("pushes", ())}
+    return Observed(current or attempt(), pushes=pushes, **change)
+
+
+def verified(**change: Any) -> Verification:
+    """The reader pod's word: all is well."""
+    model = {"uri": "claim://results/gpt/model", "digest": "sha256:m", "files": 3, "bytes": 1234}
+    saved = {"step": 400, "path": "s", "uri": "claim://results/gpt/checkpoints/s", "committedAt": ago(10), "attempt": 1}
+    report = {"schema": 1, "ok": True, "model": model, "checkpoint": saved, "metrics": {"loss": 1.5}, "steps": 400}
+    return Verification(UID, {**report, "recordUID": UID, **change})
+
+
+def not_verified(reason: str = "ModelCorrupt") -> Verification:
+    """The reader pod's word: something is wrong."""
+    return Verification(UID, {"schema": 1, "ok": False, "reason": reason, "message": "one byte differs"})

@@ -51,9 +51,12 @@ class Step(Enum):
 
 
 def fingerprint(spec: DatasetSpec, source_version: str) -> str:
-    """Names what the content is computed from: 12 hexadecimal digits. Resources and policies do not matter to it."""
+    """Names what the content is computed from: 12 hexadecimal digits. Resources and policies do not matter to it.
+
+    Without defaults: a field that a later version of the operator adds must not make every Dataset be read again.
+    """
     decisive = spec.model_dump(
-        mode="json", by_alias=True, include={"source", "format", "columns", "split", "publish"}, exclude_none=True
+        mode="json", by_alias=True, include={"source", "format", "columns", "split", "publish"}, exclude_defaults=True
     )
     text = json.dumps([decisive, source_version], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

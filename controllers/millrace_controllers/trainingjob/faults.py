@@ -41,7 +41,9 @@ class Fault:
 
 
 def find(spec: TrainingJobSpec, status: Object, observed: Observed, now: datetime) -> Fault | None:
-    """The first fault of the current attempt, or None."""
+    """The first fault of the current attempt, or None. Pods that a queue takes back end as they must: that is no fault."""
+    if observed.current.job is JobState.SUSPENDED:
+        return None
     kubernetes = spec.kubernetes or KubernetesTraining()
     wanted = kubernetes.faults or Faults()
     chain: tuple[Callable[[], Fault | None], ...] = (
@@ -55,7 +57,7 @@ def find(spec: TrainingJobSpec, status: Object, observed: Observed, now: datetim
         lambda: _failed_job(observed.current),
         lambda: _hung(status, observed, wanted, now),
         lambda: _silent(kubernetes, status, observed, wanted, now),
-        lambda: _unscheduled(kubernetes, observed.current),
+        lambda: _unscheduled(kubernetes, status, observed.current),
     )
     return next((fault for check in chain if (fault := check()) is not None), None)
 
@@ -92,7 +94,8 @@ def _bad_node(observed: Observed, wanted: Faults) -> Fault | None:
     if "NodeCondition" not in wanted.detect:
         return None
     for pod in observed.current.pods:
-        why = observed.bad_nodes.get(pod.node or "")
+        ended_well = pod.exit is not None and pod.exit.code == 0
+        why = None if ended_well else observed.bad_nodes.get(pod.node or "")
         if why and not _still_reports(pod, observed):
             return Fault("NodeFault", f"node {pod.node} of rank {pod.index}: {why}", counted=False, nodes=(str(pod.node),))
     return None
@@ -108,9 +111,16 @@ def _disrupted(attempt: Attempt) -> Fault | None:
     for pod in attempt.pods:
         if pod.disrupted is not None:
             return Fault("Disrupted", f"pod {pod.name} was disrupted: {pod.disrupted}", counted=False)
-        if pod.deleting and attempt.job is not JobState.SUSPENDED:
+    for pod in attempt.pods:
+        if pod.deleting and not _follows_a_crash(pod, attempt):
             return Fault("PodDeleted", f"pod {pod.name} was deleted", counted=False)
     return None
+
+
+def _follows_a_crash(deleted: RankPod, attempt: Attempt) -> bool:
+    """Once a rank has crashed the Job controller deletes the others. A rank that fails after a deletion is its consequence."""
+    crashes = [p.crash.at for p in attempt.pods if p.crash is not None and not p.deleting]
+    return any(at is not None and deleted.deleted_at is not None and at <= deleted.deleted_at for at in crashes)
 
 
 def _nan(observed: Observed, wanted: Faults) -> Fault | None:
@@ -157,7 +167,8 @@ def _hung(status: Object, observed: Observed, wanted: Faults, now: datetime) -> 
     newest = max(observed.pushes.values(), key=lambda p: p.step_changed, default=None)
     if newest is None or newest.step == 0 or newest.phase not in {"training", "starting"}:
         return None
-    still = observed.monotonic - newest.step_changed
+    # After a queue took the pods back and gave them again, what was pushed before says nothing.
+    still = min(observed.monotonic - newest.step_changed, seconds_since(status["attemptStartTime"], now) or 0.0)
     if still < wanted.hang_seconds:
         return None
     return Fault("Hang", f"no step after step {newest.step} for more than {wanted.hang_seconds} s")
@@ -177,9 +188,9 @@ def _silent(kubernetes: KubernetesTraining, status: Object, observed: Observed, 
     return None
 
 
-def _unscheduled(kubernetes: KubernetesTraining, attempt: Attempt) -> Fault | None:
-    """All or nothing: a group that is not whole in time gives back what it holds."""
-    if attempt.job is JobState.SUSPENDED or attempt.age_seconds <= kubernetes.gang_timeout_seconds:
+def _unscheduled(kubernetes: KubernetesTraining, status: Object, attempt: Attempt) -> Fault | None:
+    """All or nothing: a group that is not whole in time gives back what it holds. One that has run was whole."""
+    if status.get("attemptStartTime") or attempt.age_seconds <= kubernetes.gang_timeout_seconds:
         return None
     waiting = [p for p in attempt.pods if not p.scheduled]
     whole = len(attempt.pods) >= attempt.nodes and not waiting and not attempt.stuck

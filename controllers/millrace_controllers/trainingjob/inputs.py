@@ -49,6 +49,8 @@ def _one(wanted: TrainingInput, lookup: Lookup) -> ResolvedInput:
 def _from_dataset(wanted: TrainingInput, found: Object) -> ResolvedInput:
     name, spec, status = found["metadata"]["name"], found["spec"], found["status"]
     splits = {s["name"]: s for s in status.get("splits") or ()}
+    if not splits and wanted.split:
+        raise NotReady(f"input {wanted.name!r}: Dataset {name!r} has no splits: it is read where it is")
     if not splits:
         source = spec["source"].get("claim") or {}
         return ResolvedInput(wanted.name, source["name"], source.get("path", ""), spec["format"], name, status["digest"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -25,12 +26,13 @@ class JobState(Enum):
 
 @dataclass(frozen=True)
 class Exit:
-    """How a container ended. `report` is its termination message where that is a report."""
+    """How a container ended, and when. `report` is its termination message where that is a report."""
 
     code: int
     reason: str
     message: str
     report: Object | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,16 @@ class RankPod:
     scheduled: bool = False
     running: bool = False
     deleting: bool = False
+    deleted_at: datetime | None = None
+    """When its deletion began."""
     disrupted: str | None = None
     exit: Exit | None = None
     preflight: Exit | None = None
+
+    @property
+    def crash(self) -> Exit | None:
+        """How the program or the preflight failed, if it did."""
+        return next((e for e in (self.exit, self.preflight) if e is not None and e.code != 0), None)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _between(spec: TrainingJobSpec, status: Object, observed: Observed, now: dat
     wait = -(seconds_since(status.get("retryAfter"), now) or 0.0)
     if wait > 0:
         state = State.GANG_UNSCHEDULABLE if _last_cause(status) == "GangUnschedulable" else State.RESTARTING
-        return Decision(Do.NOTHING, state, f"Attempt {number} starts after {status['retryAfter']}", look_again=wait)
+        return Decision(Do.NOTHING, state, f"Attempt {number} starts after a pause: see status.retryAfter", look_again=wait)
     return Decision(Do.START, State.STARTING, f"Attempt {number} is being started")
 
 
@@ -141,11 +141,17 @@ def _after_fault(spec: TrainingJobSpec, status: Object, fault: faults.Fault, now
 
 
 def _pause(status: Object, fault: faults.Fault) -> float:
-    """Seconds before the next attempt: none after a first fault, doubling while attempts get nowhere."""
+    """Seconds before the next attempt: none after a first fault, doubling while attempts get nowhere.
+
+    A disruption of a group that ran is followed at once; one that comes before the group ever ran may come again and again.
+    """
     restarts = status.get("restarts") or {}
+    uncounted = int(restarts.get("uncounted") or 0)
     if fault.cause == "GangUnschedulable":
-        return _growing(int(restarts.get("uncounted") or 0))
-    return _growing(int(restarts.get("count") or 0) - 1) if fault.counted else 0.0
+        return _growing(uncounted)
+    if fault.counted:
+        return _growing(int(restarts.get("count") or 0) - 1)
+    return 0.0 if status.get("attemptStartTime") else _growing(uncounted - 1)
 
 
 def _growing(before: int) -> float:

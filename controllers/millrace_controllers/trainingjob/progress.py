@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -116,5 +117,6 @@ def final_fields(old: Object, report: Object) -> Object:
 def _merged_metrics(old: Object, values: Object, step: int | None) -> list[Object]:
     held = {m["name"]: m for m in old.get("metrics") or ()}
     for name, value in values.items():
-        held[name] = {"name": name, "value": decimal(float(value)), **({"step": step} if step else {})}
+        with suppress(TypeError, ValueError):
+            held[name] = {"name": name, "value": decimal(float(value)), **({"step": step} if step else {})}
     return [held[name] for name in sorted(held)]

@@ -287,8 +287,11 @@ def deleting(message: str) -> Outcome:
     )
 
 
-def explain(_: Object, error: BaseException) -> tuple[Verdict, ...] | None:
-    """The shared reasons say enough of every error that this kind's stages raise."""
+def explain(obj: Object, _: BaseException) -> tuple[Verdict, ...] | None:
+    """The shared reasons say enough of every error, but an error while tidying up changes nothing of how a run ended."""
+    old = obj.get("status") or {}
+    if old.get("completionTime") and not obj["metadata"].get("deletionTimestamp"):
+        return settled(old).conditions
     return None
 
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -40,6 +40,7 @@ LEASE = "millrace-operator"
 LEADER_LABEL = f"{GROUP}/leader"
 _STALE_SECONDS = 60.0
 _STUCK_SECONDS = 600.0
+_KOPF_EXIT_SECONDS = 3.0
 _SELECTOR = f"{labels.MANAGED}=true"
 
 
@@ -296,8 +297,7 @@ class Runtime:
         """
         while True:
             self._restart_watch.clear()
-            stop = asyncio.Event()
-            running = asyncio.create_task(self._run_kopf(stop))
+            running = asyncio.create_task(self._run_kopf())
             asked = asyncio.create_task(self._restart_watch.wait())
             try:
                 await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -306,20 +306,24 @@ class Runtime:
                     self.stop()
                     return
             finally:
-                stop.set()
-                asked.cancel()
-                await asyncio.gather(running, asked, return_exceptions=True)
+                await _ended({running, asked})
 
-    async def _run_kopf(self, stop: asyncio.Event) -> None:
+    async def _run_kopf(self) -> None:
+        """kopf's own `operator()` would cancel every task of the event loop at its end, ours included; so its tasks are run here."""
         namespaces = self.settings.watch_namespaces
-        await kopf.operator(
+        tasks = await kopf.spawn_tasks(
             registry=self._with_login(self._registry()),
             settings=self._kopf_settings(),
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,
-            stop_flag=stop,
         )
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await _ended(tasks)
 
     def _with_login(self, registry: kopf.OperatorRegistry) -> kopf.OperatorRegistry:
         async def login(**_: Any) -> kopf.AiohttpSession:
@@ -418,6 +422,13 @@ class Runtime:
                 for state in ("True", "False", "Unknown"):
                     self.metrics.objects.labels(controller.kind.name, state).set(counts.get(state, 0))
             await asyncio.sleep(15)
+
+
+async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel and wait, but no more than a few seconds: what kopf still holds is worth no more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=_KOPF_EXIT_SECONDS)
 
 
 def _summary(obj: Object, type_: str) -> str:

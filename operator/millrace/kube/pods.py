@@ -206,6 +206,14 @@ def child_metadata(owner: Object, name: str, marks: dict[str, str]) -> Object:
     }
 
 
+def failure(job: Object) -> str | None:
+    """Why a Job failed; None where it has not."""
+    if not is_condition(job, "Failed"):
+        return None
+    found = condition(job, "Failed") or {}
+    return f"Job {job['metadata']['name']} failed: {found.get('message') or found.get('reason') or 'without a message'}"
+
+
 SWEEP = "sweep"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from millrace.api.v1alpha1.dataset import DatasetSpec, WorkerResources
 from millrace.engine.controller import Pass
+from millrace.engine.errors import Waiting
 from millrace.kube import labels, orphans, pods
 from millrace.kube.labels import RECONCILE_AT
 from millrace.kube.pods import Mount
@@ -70,6 +71,8 @@ class KubernetesDataset:
             image, account = ctx.settings.images.operator, ctx.spec.service_account_name
             await ctx.create(JOBS, pods.sweep_job(ctx.object, image, (mount,), [path], account))
             return False
+        if failed := pods.failure(job):
+            raise Waiting(f"the published data could not be deleted: {failed}; delete that Job to try again")
         return pods.is_condition(job, "Complete")
 
 
@@ -135,7 +138,7 @@ def _trouble(own: list[Object]) -> str | None:
 
 def _percent(ctx: Pass) -> int | None:
     push = ctx.board.of(ctx.uid, 0).get(0)
-    return int(100 * push.step / push.max_steps) if push is not None and push.max_steps else None
+    return min(100, int(100 * push.step / push.max_steps)) if push is not None and push.max_steps else None
 
 
 def job_manifest(owner: Object, spec: DatasetSpec, print_: str, image: str, progress_url: str) -> Object:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from millrace.engine.controller import Pass
-from millrace.engine.errors import NameConflict
+from millrace.engine.errors import NameConflict, Waiting
 from millrace.engine.progress import Push
 from millrace.kube import labels, orphans, pods
 from millrace.kube.errors import AlreadyExists
@@ -166,6 +166,8 @@ class KubernetesTrainer:
             image, account = ctx.settings.images.operator, ctx.spec.service_account_name
             await ctx.create(JOBS, pods.sweep_job(ctx.object, image, mounts, paths, account))
             return False
+        if failed := pods.failure(job):
+            raise Waiting(f"the run's data could not be deleted: {failed}; delete that Job to try again")
         return pods.is_condition(job, "Complete")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from millrace.engine.clock import moment
@@ -38,8 +38,8 @@ def job_state(job: Object | None) -> JobState:
 
 
 def attempt(number: int, nodes: int, job: Object | None, own: Iterable[Object], now: datetime) -> Attempt:
-    """One attempt; `own` are its pods."""
-    ranks = sorted(own, key=_index)
+    """One attempt; `own` are its pods. Those that a queue took back before it gave the attempt its place again are over."""
+    ranks = sorted((p for p in own if not _taken_back(p, job)), key=_index)
     return Attempt(
         number=number,
         nodes=nodes,
@@ -64,6 +64,19 @@ def _age(job: Object | None, now: datetime) -> float:
     return (now - moment(started)).total_seconds() if started else 0.0
 
 
+def _taken_back(pod: Object, job: Object | None) -> bool:
+    deleted, started = _deleted_at(pod), ((job or {}).get("status") or {}).get("startTime")
+    return deleted is not None and started is not None and deleted < moment(started)
+
+
+def _deleted_at(pod: Object) -> datetime | None:
+    """When a deletion began: the timestamp says when its grace is over."""
+    metadata = pod["metadata"]
+    if not metadata.get("deletionTimestamp"):
+        return None
+    return moment(metadata["deletionTimestamp"]) - timedelta(seconds=int(metadata.get("deletionGracePeriodSeconds") or 0))
+
+
 def rank_pod(pod: Object) -> RankPod:
     """One pod of an attempt."""
     status = pod.get("status") or {}
@@ -75,6 +88,7 @@ def rank_pod(pod: Object) -> RankPod:
         scheduled=scheduled,
         running=status.get("phase") == "Running" and _train_runs(status),
         deleting=bool(pod["metadata"].get("deletionTimestamp")),
+        deleted_at=_deleted_at(pod),
         disrupted=_disruption(pod),
         exit=_exit(pods.termination(pod, TRAIN)),
         preflight=_exit(pods.termination(pod, PREFLIGHT)),
@@ -99,7 +113,8 @@ def _exit(ended: Object | None) -> Exit | None:
     if ended is None:
         return None
     message = str(ended.get("message") or "")
-    return Exit(int(ended.get("exitCode") or 0), str(ended.get("reason") or ""), message, _report(message))
+    at = moment(ended["finishedAt"]) if ended.get("finishedAt") else None
+    return Exit(int(ended.get("exitCode") or 0), str(ended.get("reason") or ""), message, _report(message), at)
 
 
 def _report(message: str) -> Object | None:

@@ -19,6 +19,7 @@ TRAIN, PREFLIGHT, TAIL, VERIFY = "train", "preflight", "tail", "verify"
 MASTER_PORT = 29500
 _WRAP = "/millrace/wrap"
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+_RANK = "MILLRACE_NODE_RANK"
 _INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 
 
@@ -179,10 +180,10 @@ def _environment(
     values = {
         "HOME": "/tmp",
         **form.env,
-        **{e.name: e.value for e in kubernetes.env or ()},
+        **{e.name: e.value for e in kubernetes.env or () if e.name != _RANK},
         **_contract(owner, spec, kubernetes, attempt, inputs, settings, form),
     }
-    rank = {"name": "MILLRACE_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": _INDEX}}}
+    rank = {"name": _RANK, "valueFrom": {"fieldRef": {"fieldPath": _INDEX}}}
     return [rank, *pods.env(values)]
 
 

@@ -21,7 +21,7 @@ from millrace.cli.local.programs import run, succeeds
 from millrace.cli.local.settings import cache_home, repository
 
 _BUILD_SECONDS = 3600.0
-_KEPT = 2
+_KEPT = 1
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 _ELSEWHERE = "docker.io/library/python:3.11-slim"
 # A network with an authority or proxies of its own tells programs by these; a Dockerfile gets those that it declares (ARG).
@@ -40,7 +40,7 @@ def ensure_image(name: str) -> Image:
     root = repository()
     files = input_files(root, name)
     base = base_name()
-    key = content_key(((str(path), _content(root / path)) for path in files), (base,))[:12]
+    key = content_key(((str(path), _content(root / path)) for path in files), (base, device()))[:12]
     image = Image(f"localhost/millrace/{name}:{key}", cache_home() / "archives" / f"{name}-{key}.tar")
     with exclusively(f"image-{name}"):
         if not image.archive.exists():
@@ -124,7 +124,11 @@ def build_arguments(dockerfile: str, base: str, environment: Mapping[str, str]) 
     passed = {name: value for name, value in environment.items() if _NETWORK_VARIABLES.fullmatch(name)}
     if trust_volume(environment):
         passed.setdefault("UV_SYSTEM_CERTS", "true")  # uv has certificates of its own otherwise
-    wanted = {"BASE": base, **{name: value for name, value in sorted(passed.items()) if name in declared}}
+    wanted = {
+        "BASE": base,
+        **({"DEVICE": device()} if "DEVICE" in declared else {}),
+        **{name: value for name, value in sorted(passed.items()) if name in declared},
+    }
     return [part for name, value in wanted.items() for part in ("--build-arg", f"{name}={value}")]
 
 
@@ -132,6 +136,11 @@ def trust_volume(environment: Mapping[str, str]) -> list[str]:
     """The machine's certificates, where the environment says that programs must trust others than the usual ones."""
     names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
     return ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"] if any(environment.get(name) for name in names) else []
+
+
+def device() -> str:
+    """What the images are for: `cpu` lets a Dockerfile leave out gigabytes that only a GPU can use."""
+    return "gpu" if Path("/dev/nvidiactl").exists() else "cpu"
 
 
 def base_name() -> str:

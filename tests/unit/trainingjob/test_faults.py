@@ -56,7 +56,7 @@ TABLE: list[Row] = [
     (seen(pushes=HEALTHY), None, False, False, "all is well"),
     (seen(ended_rank(0, message=said("OutOfMemory"))), "OutOfMemory", True, True, "the program says what is wrong"),
     (seen(stopped_rank(0, "OutputNotWritable")), "OutputNotWritable", True, True, "the preflight says what is wrong"),
-    (seen(ended_rank(0, message=said("Superseded"))), "Superseded", False, False, "a later attempt has taken over: no fault of it"),
+    (seen(ended_rank(0, message=said("Superseded"))), "Superseded", False, False, "a later attempt has taken over"),
     (seen(ended_rank(0, message=said("NoSuchReason"))), "RankFailed", True, False, "a report that nobody knows is a crash"),
     (seen(ended_rank(0, 0, message=said("NaNLoss"))), None, False, False, "a program that ended well has no complaint"),
     (seen(waiting_rank(0), invalid_image="InvalidImageName: X"), "InvalidImage", True, True, "no attempt can pull that"),
@@ -64,13 +64,13 @@ TABLE: list[Row] = [
     (seen(ended_rank(0, 127)), "BadCommand", True, True, "the shell did not find it"),
     (seen(ended_rank(0, 126)), "BadCommand", True, True, "the shell may not execute it"),
     (seen(pushes=(fresh(0),), bad_nodes=ILL), "NodeFault", False, False, "the node of a rank that says nothing is ill"),
-    (seen(pushes=HEALTHY, bad_nodes=ILL), None, False, False, "its kubelet is gone, but the rank still reports: leave it alone"),
+    (seen(pushes=HEALTHY, bad_nodes=ILL), None, False, False, "its kubelet is gone, the rank still reports"),
     (
         seen(pushes=(fresh(0), push(1, received=NOW - 31)), bad_nodes=ILL), "NodeFault", False, False,
         "a report of half a minute ago is no sign of life",
     ),
-    (seen(rank(0), ended_rank(1, 0), bad_nodes=ILL), None, False, False, "the rank had ended well before its node went"),
-    (seen(rank(0), ended_rank(1, 1), bad_nodes=ILL), "NodeFault", False, False, "a rank that crashed on an ill node is its victim"),
+    (seen(rank(0), ended_rank(1, 0), pushes=HEALTHY, bad_nodes=ILL), None, False, False, "the rank had ended well"),
+    (seen(rank(0), ended_rank(1, 1), bad_nodes=ILL), "NodeFault", False, False, "a rank that crashed on an ill node"),
     (seen(rank(0, disrupted="evicted"), rank(1)), "Disrupted", False, False, "evicted"),
     (seen(rank(0, deleting=True), rank(1)), "PodDeleted", False, False, "somebody deletes a pod"),
     (seen(pushes=(fresh(0, metrics={"loss": float("nan")}), fresh(1))), "NaNLoss", True, True, "another attempt would repeat it"),
@@ -80,7 +80,7 @@ TABLE: list[Row] = [
     (seen(ended_rank(0, 137, "OOMKilled"), rank(1)), "OOMKilled", True, False, "the kernel killed it for memory"),
     (seen(rank(0, running=False, preflight=Exit(137, "Error", "")), rank(1)), "PreflightFailed", True, False, "without a report"),
     (seen(job=JobState.FAILED, failure="BackoffLimitExceeded: x"), "JobFailed", True, False, "the Job failed, nobody sees why"),
-    (seen(rank(0), waiting_rank(1), age_seconds=9_999), None, False, False, "a group that has run was whole"),
+    (seen(rank(0), waiting_rank(1), pushes=HEALTHY, age_seconds=9_999), None, False, False, "a group that has run was whole"),
 ]  # fmt: skip
 
 

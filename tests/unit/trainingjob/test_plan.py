@@ -78,7 +78,7 @@ TABLE: list[Row] = [
     ),
     (
         {}, {"attempt": 1, "runID": ""}, observed(no_attempt(1)), Do.START, State.STARTING, None, False,
-        "an attempt that ended was written down: its number is in endedAttempt, so this is no deleted Job",
+        "no Job is told of, so none was deleted",
     ),
     # an attempt is there
     ({}, {}, observed(attempt(waiting_rank(0))), Do.NOTHING, State.STARTING, None, False, "pods come one after another"),
@@ -170,9 +170,9 @@ TABLE: list[Row] = [
     ({}, RUNS, observed(attempt(job=JobState.COMPLETE)), Do.VERIFY, State.VERIFYING, None, False, "complete is not success yet"),
     (
         {"limits": {"maxRuntimeSeconds": 1}}, RUNS, observed(attempt(job=JobState.COMPLETE)), Do.VERIFY, State.VERIFYING, None,
-        False, "a run that is complete has met its deadline",
+        False, "it has met its deadline",
     ),
-    (BLOCK, RUNS, observed(attempt(job=JobState.COMPLETE)), Do.VERIFY, State.VERIFYING, None, False, "nor is it stopped any more"),
+    (BLOCK, RUNS, observed(attempt(job=JobState.COMPLETE)), Do.VERIFY, State.VERIFYING, None, False, "nor is it stopped"),
     (
         {}, RUNS, observed(attempt(job=JobState.COMPLETE), verification=Verification("u", trouble="no node")), Do.VERIFY,
         State.VERIFYING, None, False, "the reader has not spoken",
@@ -225,9 +225,9 @@ def test_what_is_said_is_one_sentence_that_does_not_change_with_time(row: Row) -
 
 @pytest.mark.parametrize("row", TABLE, ids=[row[-1] for row in TABLE])
 def test_whatever_can_end_by_time_alone_is_looked_at_again(row: Row) -> None:
-    spec, status, seen, do, state, ends, final, reason = row
+    spec, status, seen, do, state, _, final, reason = row
     decision = next_for(spec, status, seen)
-    pass_by_themselves = {
+    passing = {
         State.STARTING,
         State.PENDING,
         State.PODS_REFUSED,
@@ -235,7 +235,7 @@ def test_whatever_can_end_by_time_alone_is_looked_at_again(row: Row) -> None:
         State.VERIFYING,
         State.INPUT_NOT_READY,
     }
-    if state in pass_by_themselves and do is not Do.START and not final:
+    if state in passing and do is not Do.START and not final:
         assert decision.look_again is not None, reason
 
 

@@ -309,7 +309,7 @@ class Runtime:
                 await _ended({running, asked})
 
     async def _run_kopf(self) -> None:
-        """kopf's own `operator()` would cancel every task of the event loop at its end, ours included; so its tasks are run here."""
+        """kopf's own `operator()` cancels every task of the event loop at its end, ours included; so its tasks are run here."""
         namespaces = self.settings.watch_namespaces
         tasks = await kopf.spawn_tasks(
             registry=self._with_login(self._registry()),

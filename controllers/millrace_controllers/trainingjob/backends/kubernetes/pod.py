@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from millrace.api.v1alpha1.trainingjob import Checkpoint, KubernetesTraining, TrainingJobSpec
 from millrace.engine.settings import Settings
 from millrace.kube import labels, pods
-from millrace_controllers.trainingjob.backends.kubernetes import layout
+from millrace_controllers.trainingjob.backends.kubernetes import layout, quantities
 from millrace_controllers.trainingjob.backends.kubernetes.shape import Shape, shape
 from millrace_controllers.trainingjob.observed import ResolvedInput
 
@@ -179,12 +180,20 @@ def _environment(
     """The contract's variables, the fabric's, and the user's on top of the latter."""
     values = {
         "HOME": "/tmp",
+        "OMP_NUM_THREADS": str(_threads(form)),
+        # torchrun kills its ranks 30 s after SIGTERM unless it is told how long a checkpoint may take.
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(max(1, kubernetes.termination_grace_period_seconds - 5)),
         **form.env,
         **{e.name: e.value for e in kubernetes.env or () if e.name != _RANK},
         **_contract(owner, spec, kubernetes, attempt, inputs, settings, form),
     }
     rank = {"name": _RANK, "valueFrom": {"fieldRef": {"fieldPath": _INDEX}}}
     return [rank, *pods.env(values)]
+
+
+def _threads(form: Shape) -> int:
+    """CPU threads per process: without a CPU limit every process would take all the cores of its node."""
+    return max(1, math.ceil(quantities.millicores(form.requests["cpu"]) / 1000) // form.procs_per_node)
 
 
 def _contract(

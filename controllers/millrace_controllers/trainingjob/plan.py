@@ -92,7 +92,9 @@ def _verified(found: Verification, status: Object) -> Decision:
 def _between(spec: TrainingJobSpec, status: Object, observed: Observed, now: datetime) -> Decision:
     """No attempt runs: start the next one when everything it needs is there."""
     number = observed.current.number
-    if status.get("attempt") == number and status.get("externalID") and status.get("runID", "") == (spec.run_id or ""):
+    told = status.get("attempt") == number and status.get("externalID") and status.get("runID", "") == (spec.run_id or "")
+    # Pods without their Job: it was deleted before the status told of it, and what it left may still run.
+    if told or observed.current.pods:
         end = End("JobDeleted", counted=False)
         return Decision(Do.NOTHING, State.RESTARTING, "The attempt's Job was deleted by somebody else", end, look_again=0.1)
     if capacity_ending(spec, now):

@@ -80,6 +80,10 @@ TABLE: list[Row] = [
         {}, {"attempt": 1, "runID": ""}, observed(no_attempt(1)), Do.START, State.STARTING, None, False,
         "no Job is told of, so none was deleted",
     ),
+    (
+        {}, {}, observed(attempt(rank(0, deleting=True), job=JobState.MISSING, job_name=None)), Do.NOTHING, State.RESTARTING,
+        ("JobDeleted", False), False, "its pods still run: the number is taken, though status does not tell of it yet",
+    ),
     # an attempt is there
     ({}, {}, observed(attempt(waiting_rank(0))), Do.NOTHING, State.STARTING, None, False, "pods come one after another"),
     ({}, RUNS, observed(), Do.NOTHING, State.RUNNING, None, False, "all ranks train"),
@@ -143,8 +147,8 @@ TABLE: list[Row] = [
         False, "just 151 s are not more",
     ),
     (
-        {"limits": {"maxRuntimeSeconds": 1}}, {"attempt": 1}, observed(attempt(waiting_rank(0))), Do.NOTHING, State.STARTING, None,
-        False, "waiting does not count",
+        {"limits": {"maxRuntimeSeconds": 1}}, {"attempt": 1}, observed(attempt(waiting_rank(0))), Do.NOTHING, State.STARTING,
+        None, False, "waiting does not count",
     ),
     # suspension
     (SUSPENDED, {}, observed(no_attempt()), Do.NOTHING, State.SUSPENDED, None, False, "nothing runs and nothing starts"),

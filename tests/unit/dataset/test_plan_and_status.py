@@ -1,0 +1,193 @@
+"""What a Dataset needs next, and what it says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from millrace.api.schema import structural
+from millrace.api.v1alpha1.dataset import DatasetSpec, DatasetStatus
+from millrace.engine.conditions import desired_status, merge_patch
+from millrace.engine.errors import Retry
+from millrace.engine.outcome import Outcome
+from millrace_controllers.dataset import status as say
+from millrace_controllers.dataset.plan import Observed, SourceNotFound, Step, fingerprint, next_step
+from support.builders import dataset, dataset_spec, typed_dataset
+from support.schemas import problems
+
+Object = dict[str, Any]
+PRINT = "aaaabbbbcccc"
+JOB = {"metadata": {"name": "corpus-111111-aaaabbbb"}}
+REPORT: Object = {
+    "schema": 1,
+    "ok": True,
+    "digest": "sha256:content",
+    "version": "0123456789ab",
+    "rows": 100,
+    "bytes": 2000,
+    "columns": [{"name": "text", "type": "string"}],
+    "columnCount": 1,
+    "splits": {
+        "train": {"path": "corpus/0123456789ab/train.txt", "rows": 90, "bytes": 1800, "digest": "sha256:t"},
+        "validation": {"path": "corpus/0123456789ab/validation.txt", "rows": 10, "bytes": 200, "digest": "sha256:v"},
+    },
+}
+FAILED = {"schema": 1, "ok": False, "reason": "RaggedRow", "message": "rows.csv row 7 has 3 fields, the header has 4"}
+DONE = {"sourceFingerprint": PRINT}
+
+# spec, status, observed, step, reason
+STEPS: list[tuple[Object, Object, Observed, Step, str]] = [
+    ({}, {}, Observed(PRINT), Step.START, "a fresh object is read at once"),
+    ({}, {}, Observed(PRINT, JOB), Step.WAIT, "the worker is on it"),
+    ({}, {}, Observed(PRINT, JOB, REPORT), Step.PUBLISH, "the worker has published"),
+    ({}, DONE, Observed(PRINT, JOB, REPORT), Step.PUBLISH, "and its Job is still there"),
+    ({}, {}, Observed(PRINT, JOB, FAILED), Step.FAIL, "the worker says what is wrong"),
+    ({}, DONE, Observed(PRINT), Step.NOTHING, "nothing changed"),
+    ({}, {"sourceFingerprint": "of another content"}, Observed(PRINT), Step.START, "the source or the spec changed"),
+    ({"suspend": True}, {}, Observed(PRINT), Step.SUSPEND, "nothing starts"),
+    ({"suspend": True}, {}, Observed(PRINT, JOB), Step.SUSPEND, "what runs is stopped"),
+    ({"suspend": True}, DONE, Observed(PRINT, JOB, REPORT), Step.SUSPEND, "also at the very end"),
+]
+
+
+@pytest.mark.parametrize(("spec", "status", "seen", "step", "reason"), STEPS, ids=[s[-1] for s in STEPS])
+def test_what_comes_next(spec: Object, status: Object, seen: Observed, step: Step, reason: str) -> None:
+    assert next_step(typed_dataset(**spec), status, seen) is step, reason
+
+
+# -- fingerprints --------------------------------------------------------------------------------------------------------
+
+# change, same, reason
+PRINTS: list[tuple[Object, bool, str]] = [
+    ({"suspend": True}, True, "to stop is no other content"),
+    ({"resources": {"cpu": "4"}}, True, "nor is a larger worker"),
+    ({"dataPolicy": "Delete", "serviceAccountName": "other"}, True, "nor are policies"),
+    ({"split": None}, True, "what is not set is not set"),
+    ({"source": {"claim": {"path": "other"}}}, False, "another folder"),
+    ({"format": "jsonl"}, False, "another format"),
+    ({"split": {"train": "0.9", "validation": "0.1"}}, False, "parts"),
+    ({"publish": {"claim": {"path": "other"}}}, False, "another place"),
+]
+
+
+@pytest.mark.parametrize(("change", "same", "reason"), PRINTS, ids=[p[-1] for p in PRINTS])
+def test_a_fingerprint_names_what_the_content_is_made_from(change: Object, same: bool, reason: str) -> None:
+    before, after = fingerprint(typed_dataset(), ""), fingerprint(typed_dataset(**change), "")
+    assert (before == after) is same, reason
+    assert len(after) == 12
+
+
+def test_a_source_that_changed_has_another_fingerprint() -> None:
+    assert fingerprint(typed_dataset(), "1") != fingerprint(typed_dataset(), "2")
+
+
+def test_a_later_version_with_a_new_field_reads_nothing_again() -> None:
+    class Later(DatasetSpec):
+        later: str = Field(default="anything", description="x")
+
+    assert fingerprint(Later.model_validate(dataset_spec()), "") == fingerprint(typed_dataset(), "")
+
+
+# -- status --------------------------------------------------------------------------------------------------------------
+
+
+def after(old: Object, made: Outcome) -> Object:
+    new = desired_status(old, made, 1, "2026-01-01T12:00:00Z")
+    assert problems(structural(DatasetStatus), new) == []
+    return new
+
+
+def published(old: Object | None = None, **change: Any) -> Outcome:
+    return say.published(old or {}, PRINT, {**REPORT, **change}, "data")
+
+
+def conditions(made: Outcome) -> Object:
+    return {v.type: (v.status, v.reason) for v in made.conditions}
+
+
+def test_what_was_published_is_told() -> None:
+    made = after({"progressPercent": 40, "externalID": "j"}, published({}))
+    told = ("digest", "version", "rows", "bytes", "columnCount", "sourceFingerprint")
+    assert {name: made[name] for name in told} == {
+        "digest": "sha256:content",
+        "version": "0123456789ab",
+        "rows": 100,
+        "bytes": 2000,
+        "columnCount": 1,
+        "sourceFingerprint": PRINT,
+    }
+    assert [(s["name"], s["claim"], s["path"]) for s in made["splits"]] == [
+        ("train", "data", "corpus/0123456789ab/train.txt"),
+        ("validation", "data", "corpus/0123456789ab/validation.txt"),
+    ]
+    assert {"progressPercent", "externalID"}.isdisjoint(made)
+    assert conditions(published()) == {"Ready": ("True", "Published")}
+
+
+def test_what_is_read_in_place_has_no_parts() -> None:
+    made = after({}, say.published({}, PRINT, {**REPORT, "splits": {}, "version": None}, None))
+    assert {"splits", "version"}.isdisjoint(made)
+
+
+# digest before, event, reason
+EVENTS = [
+    (None, ["Published"], "content that is new"),
+    ("sha256:content", [], "the same content once more"),
+    ("sha256:old", ["DigestChanged"], "other content"),
+]
+
+
+@pytest.mark.parametrize(("before", "events", "reason"), EVENTS, ids=[e[-1] for e in EVENTS])
+def test_a_change_of_content_is_an_event(before: str | None, events: list[str], reason: str) -> None:
+    assert [e.reason for e in published({"digest": before} if before else {}).events] == events, reason
+
+
+def test_a_dataset_that_did_not_change_says_the_same_again() -> None:
+    made = after({}, published())
+    assert merge_patch(made, after(made, say.unchanged(made))) == {}
+
+
+def test_reading_is_progress_and_a_worker_that_waits_says_why() -> None:
+    works = say.reading(Observed(PRINT, JOB, percent=40))
+    assert conditions(works) == {"Ready": ("False", "Reading"), "Reconciling": ("True", "Reading")}
+    made = after({}, works)
+    assert (made["progressPercent"], made["externalID"]) == (40, "corpus-111111-aaaabbbb")
+    waits = say.reading(Observed(PRINT, JOB, trouble="the worker is not scheduled: 0/2"))
+    assert conditions(waits)["Ready"] == ("False", "WorkerWaits")
+    assert waits.conditions[0].message == "the worker is not scheduled: 0/2"
+
+
+@pytest.mark.parametrize("reason", sorted(say.CONTENT_REASONS))
+def test_content_that_is_wrong_is_a_humans_business(reason: str) -> None:
+    made = say.failed({**FAILED, "reason": reason})
+    assert conditions(made) == {"Ready": ("False", reason), "Stalled": ("True", reason)}
+    assert made.conditions[0].message == FAILED["message"]
+    assert [(e.reason, e.type) for e in made.events] == [(reason, "Warning")]
+    assert "sourceFingerprint" not in after(DONE, made), "a mended content is read again"
+
+
+@pytest.mark.parametrize("report", [{}, {"ok": False}, {"ok": False, "reason": "NoSuchReason"}])
+def test_a_worker_that_says_nothing_known_has_failed(report: Object) -> None:
+    made = say.failed(report)
+    assert conditions(made)["Stalled"] == ("True", "WorkerFailed")
+    assert made.conditions[0].message
+
+
+def test_a_suspended_dataset_waits_for_its_worker_to_stop() -> None:
+    assert say.suspended(Observed(PRINT, JOB)).requeue_after == 5
+    assert say.suspended(Observed(PRINT)).requeue_after is None
+    assert conditions(say.suspended(Observed(PRINT))) == {"Ready": ("False", "Suspended")}
+
+
+def test_only_a_missing_source_is_told_in_words_of_its_own() -> None:
+    told = say.explain(dataset(), SourceNotFound("ConfigMap 'x' does not exist"))
+    assert told is not None
+    assert told[0].reason == "SourceNotFound"
+    assert say.explain(dataset(), Retry("x")) is None
+
+
+def test_every_reason_is_documented_once() -> None:
+    assert len({r.name for r in say.REASONS}) == len(say.REASONS)
+    assert all(r.meaning.endswith(".") and r.next_step for r in say.REASONS)

@@ -98,7 +98,7 @@ class Cache:
     def replace(self, plural: str, listed: Iterable[Object], listed_at: int) -> tuple[list[Object], list[Object]]:
         """Bring the cache to a fresh LIST; gives what changed and what is gone.
 
-        `listed_at` is the list's resource version: what is newer than the list stays.
+        `listed_at` is the newest version that was held when the list was asked for: what has come since then stays.
         """
         fresh = {key_of(plural, obj): obj for obj in listed}
         changed = [obj for obj in fresh.values() if self.put(plural, obj)]

@@ -17,7 +17,7 @@ from typing import Any
 import kopf
 
 from millrace.api.common import GROUP
-from millrace.engine.cache import Cache, Key, key_of
+from millrace.engine.cache import Cache, Key, key_of, version
 from millrace.engine.clock import Clock, SystemClock, moment
 from millrace.engine.controller import Controller
 from millrace.engine.http import Progress, probes, serve
@@ -394,9 +394,9 @@ class Runtime:
         own = any(of_kind(c.kind) == resource for c in self.controllers)
         selector = "" if own or resource == NODES else _SELECTOR
         began = time.time()
+        held = max((version(o) for o in self.cache.all(resource.plural)), default=0)
         listed = [o for ns in self.settings.watch_namespaces or (None,) async for o in self._listed(resource, ns, selector)]
-        newest = max((int(o["metadata"]["resourceVersion"]) for o in listed), default=0)
-        changed, gone = self.cache.replace(resource.plural, listed, newest)
+        changed, gone = self.cache.replace(resource.plural, listed, held)
         for obj in changed:
             wake(obj)
         for obj in gone:

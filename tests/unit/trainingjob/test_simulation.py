@@ -256,7 +256,7 @@ def play(world: World, turns: list[tuple[tuple[str, int], bool]]) -> None:
         world.tick()
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(TURNS)
 def test_whatever_happens_the_promises_hold_and_the_run_ends(turns: list[tuple[tuple[str, int], bool]]) -> None:
     world = World()
@@ -270,7 +270,7 @@ def test_whatever_happens_the_promises_hold_and_the_run_ends(turns: list[tuple[t
         assert ended["restarts"]["count"] == MAX_RESTARTS
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(TURNS, TURNS)
 def test_a_second_run_of_the_same_object_goes_on_counting_and_ends_too(
     first: list[tuple[tuple[str, int], bool]], second: list[tuple[tuple[str, int], bool]]

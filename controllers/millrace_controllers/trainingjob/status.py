@@ -165,7 +165,7 @@ def outcome(decision: Decision, old: Object, observed: Observed, lineage: Object
     if decision.end is not None:
         fields.update(_ended(decision.end, old, observed, now))
     if decision.final:
-        fields.update(_final(decision, old, now))
+        fields.update(_final(decision, old, observed, now))
     message = _message(decision)
     return Outcome(verdicts(decision, message), fields, _events(decision, old, message), decision.look_again)
 
@@ -214,8 +214,10 @@ def _ended(end: End, old: Object, observed: Observed, now: datetime) -> Object:
     return fields
 
 
-def _final(decision: Decision, old: Object, now: datetime) -> Object:
-    fields: Object = {"completionTime": stamp(now), "retryAfter": None, "attemptStartTime": None}
+def _final(decision: Decision, old: Object, observed: Observed, now: datetime) -> Object:
+    """The attempt is told even where its Job went before the status told of it: the next run counts on from it."""
+    fields: Object = {"attempt": observed.current.number, "completionTime": stamp(now), "retryAfter": None}
+    fields["attemptStartTime"] = None
     fields["runningSeconds"] = running_seconds(old, now) or None
     report = decision.report or {}
     if decision.state in _DONE:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from millrace.api.schema import structural
@@ -272,6 +272,7 @@ def test_whatever_happens_the_promises_hold_and_the_run_ends(turns: list[tuple[t
 
 @settings(max_examples=25)
 @given(TURNS, TURNS)
+@example([(("crash", 0), True), (("wait", 4), True), (("delete job", 0), False)], [])
 def test_a_second_run_of_the_same_object_goes_on_counting_and_ends_too(
     first: list[tuple[tuple[str, int], bool]], second: list[tuple[tuple[str, int], bool]]
 ) -> None:

@@ -250,6 +250,13 @@ def test_a_new_run_forgets_the_old_one_but_goes_on_counting_attempts() -> None:
     assert decide(typed_training(runID="second"), again, seen, BEGIN).do is Do.START
 
 
+def test_a_run_whose_job_went_before_it_was_told_of_still_has_its_number() -> None:
+    seen = observed(no_attempt(4), verification=verified())
+    old = {"endedAttempt": 3, "attempt": 3}
+    made = after(old, outcome(decide(typed_training(), old, seen, BEGIN), old, seen))
+    assert (made["attempt"], say.new_run("second", made).fields["endedAttempt"]) == (4, 4)
+
+
 # -- events --------------------------------------------------------------------------------------------------------------
 
 

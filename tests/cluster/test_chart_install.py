@@ -44,7 +44,8 @@ class Release:
         for name in ("operator", "trainer", "dataset"):
             repository, _, tag = getattr(images, name).rpartition(":")
             sets += [f"images.{name}.repository={repository}", f"images.{name}.tag={tag}"]
-        flags = [part for value in sets for part in ("--set", value)]
+        # --set makes a text of 0.5, which the schema refuses: numbers with a point are set as JSON.
+        flags = [part for value in sets for part in ("--set", value)] + ["--set-json", "progress.intervalSeconds=0.5"]
         return await self.helm(verb, "millrace", str(ROOT / "charts/millrace"), "--wait", "--timeout", "3m", *flags)
 
     async def uninstall(self, *arguments: str, fails: bool = False) -> str:
@@ -57,7 +58,7 @@ async def release(client: Client, ns: str) -> AsyncIterator[Release]:
     made = Release(ns)
     restricted = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     await client.patch(cluster.NAMESPACES, None, ns, restricted)
-    await made.apply("install", "progress.intervalSeconds=0.5")
+    await made.apply("install")
     yield made
     await asyncio.wait_for(_remove(made), 240)
 

@@ -5,7 +5,6 @@ Per attempt one Indexed Job and one headless Service; at the end a reader pod.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -85,14 +84,17 @@ class KubernetesTrainer:
         return {n: why for n in names if (why := node_trouble(ctx, n))}
 
     async def create(self, ctx: Pass, wanted: Inputs) -> None:
-        """Make the claims that the spec asks for, then the current attempt's Service and Job. Raises NameConflict."""
+        """Make the claims that the spec asks for, then the current attempt's Service and Job. Raises NameConflict.
+
+        The Job comes last: it is what says that an attempt exists, so a crash before it leaves nothing half made.
+        """
         for claim in pod.made_claims(ctx.object, ctx.spec):
             await self._claim(ctx, claim)
         number = int(ctx.status.get("endedAttempt") or 0) + 1
         avoid = tuple(n for n in ctx.status.get("nodesAvoided") or () if node_trouble(ctx, n) not in {None, "the node is gone"})
         job = pod.job(ctx.object, ctx.spec, number, wanted, ctx.settings, avoid)
-        service = pod.service(ctx.object, number)
-        await asyncio.gather(ctx.create(SERVICES, service), ctx.create(JOBS, job))
+        await ctx.create(SERVICES, pod.service(ctx.object, number))
+        await ctx.create(JOBS, job)
 
     async def _claim(self, ctx: Pass, claim: Object) -> None:
         """A claim of that name is ours where an object of this kind and name made it, be it with another uid."""

@@ -1,5 +1,6 @@
-"""`make demo`: a real cluster, the operator installed by its chart, a GPT trained on two nodes from nothing but manifests; a pod is
-killed on the way, training resumes from its committed checkpoint, and the loss curve is drawn.
+"""`make demo`: a real cluster, the operator installed by its chart, a GPT trained on two nodes from nothing but manifests.
+
+A pod is killed on the way, training resumes from its committed checkpoint, and the loss curve is drawn.
 
 Everything it does it does through kubectl and helm, and it prints each command: you can do the same by hand.
 """

@@ -312,6 +312,8 @@ class Runtime:
         """kopf's own `operator()` cancels every task of the event loop at its end, ours included; so its tasks are run here."""
         namespaces = self.settings.watch_namespaces
         tasks = await kopf.spawn_tasks(
+            # Named, because kopf would else ask for the user's name, and a container's user id has none.
+            identity=self.settings.identity,  # type: ignore[arg-type]
             registry=self._with_login(self._registry()),
             settings=self._kopf_settings(),
             standalone=True,

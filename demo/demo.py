@@ -185,12 +185,12 @@ def conclude(found: dict[str, Any]) -> None:
         f"Validation perplexity [bold]{metrics['validationPerplexity']}[/] per token; "
         f"a model that knows only how frequent each token is: [bold]{metrics['unigramPerplexity']}[/]"
     )
-    console.print(
-        f"Restarts: {restarts.get('count', 0)} ({restarts.get('lastCause', 'none')}), recovered in {restarts.get('recoverySeconds', '?')} s"
-    )
+    cause, took = restarts.get("lastCause", "none"), restarts.get("recoverySeconds", "?")
+    console.print(f"Restarts: {restarts.get('count', 0)} ({cause}), recovered in {took} s")
     console.print(f"Loss curve: {OUT / 'loss.png'}   report: {OUT / 'report.html'}")
     console.print(
-        '\nLook around:  [bold]eval "$(.venv/bin/millrace local env --name demo)"[/], then kubectl describe trainingjob -n nemo gpt3-126m\n'
+        '\nLook around:  [bold]eval "$(.venv/bin/millrace local env --name demo)"[/]\n'
+        "              kubectl describe trainingjob -n nemo gpt3-126m\n"
         "Tear down:    [bold].venv/bin/millrace local down --name demo[/]"
     )
     if float(metrics["validationPerplexity"]) > 0.5 * float(metrics["unigramPerplexity"]):

@@ -44,6 +44,7 @@ class Step(Enum):
 
     SUSPEND = "suspend"
     NOTHING = "nothing"
+    """What the status says holds, and is stored: no worker is wanted."""
     START = "start"
     WAIT = "wait"
     PUBLISH = "publish"
@@ -63,13 +64,14 @@ def fingerprint(spec: DatasetSpec, source_version: str) -> str:
 
 
 def next_step(spec: DatasetSpec, status: Object, observed: Observed) -> Step:
-    """What comes next for a Dataset that is not being deleted."""
+    """What comes next for a Dataset that is not being deleted.
+
+    What was published stays so: its worker's pod, and the report with it, may be gone before the Job is.
+    """
     if spec.suspend:
         return Step.SUSPEND
-    if observed.report is not None:
-        return Step.PUBLISH if observed.report.get("ok") else Step.FAIL
-    if observed.job is not None:
-        return Step.WAIT
     if status.get("sourceFingerprint") == observed.fingerprint:
         return Step.NOTHING
-    return Step.START
+    if observed.report is not None:
+        return Step.PUBLISH if observed.report.get("ok") else Step.FAIL
+    return Step.START if observed.job is None else Step.WAIT

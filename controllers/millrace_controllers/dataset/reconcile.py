@@ -18,10 +18,10 @@ async def reconcile(ctx: Pass) -> Outcome:
         await BACKEND.stop(ctx, unwanted)
     match plan.next_step(ctx.spec, ctx.status, observed):
         case Step.SUSPEND:
-            if observed.job is not None:
-                await BACKEND.stop(ctx, observed.job)
+            await _stop(ctx, observed)
             return status.suspended(observed)
         case Step.NOTHING:
+            await _stop(ctx, observed)
             return status.unchanged(ctx.status)
         case Step.START:
             await BACKEND.create(ctx, observed.fingerprint)
@@ -29,17 +29,18 @@ async def reconcile(ctx: Pass) -> Outcome:
         case Step.WAIT:
             return status.reading(observed)
         case Step.PUBLISH:
-            return await _published(ctx, observed)
+            return _published(ctx, observed)
         case Step.FAIL:
             return status.failed(observed.report or {})
 
 
-async def _published(ctx: Pass, observed: plan.Observed) -> Outcome:
+async def _stop(ctx: Pass, observed: plan.Observed) -> None:
+    if observed.job is not None:
+        await BACKEND.stop(ctx, observed.job)
+
+
+def _published(ctx: Pass, observed: plan.Observed) -> Outcome:
     """The Job goes only when the status that tells of its report is stored: a crash between the two reads it again."""
-    if ctx.status.get("sourceFingerprint") == observed.fingerprint:
-        if observed.job is not None:
-            await BACKEND.stop(ctx, observed.job)
-        return status.unchanged(ctx.status)
     claim = ctx.spec.publish.claim.name if ctx.spec.publish else None
     assert observed.report is not None
     return status.published(ctx.status, observed.fingerprint, observed.report, claim)

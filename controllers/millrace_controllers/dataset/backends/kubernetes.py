@@ -34,7 +34,7 @@ class KubernetesDataset:
             return Observed(print_, job, trouble="the worker of an earlier try is still ending", others=others)
         if job is None:
             return Observed(print_, others=others)
-        own = [p for p in ctx.children(PODS) if pods_of(p) == job["metadata"]["name"]]
+        own = await _pods(ctx, job)
         return Observed(print_, job, _report(job, own), _trouble(own), _percent(ctx), others)
 
     async def create(self, ctx: Pass, wanted: str) -> None:
@@ -76,6 +76,20 @@ class KubernetesDataset:
         return pods.is_condition(job, "Complete")
 
 
+async def _pods(ctx: Pass, job: Object) -> list[Object]:
+    """The worker's pods. Jobs and pods are watched by streams of their own: an ended Job without a report is looked up."""
+    name = job["metadata"]["name"]
+    own = [p for p in ctx.children(PODS) if pods_of(p) == name]
+    if not _ended(job) or any(_parsed(pods.termination(p, ROLE)) for p in own):
+        return own
+    chosen = f"batch.kubernetes.io/job-name={name}"
+    return [p async for p in ctx.client.list_objects(PODS, ctx.namespace, labels=chosen)]
+
+
+def _ended(job: Object) -> bool:
+    return pods.is_condition(job, "Complete") or pods.is_condition(job, "Failed")
+
+
 def pods_of(pod: Object) -> str:
     """Name of the Job that a pod belongs to."""
     return str((pod["metadata"].get("labels") or {}).get("batch.kubernetes.io/job-name", ""))
@@ -103,7 +117,7 @@ async def _source_version(ctx: Pass) -> str:
 
 def _report(job: Object, own: list[Object]) -> Object | None:
     """The worker's last words once the Job is final; an unreadable or missing one is a failed one."""
-    if not (pods.is_condition(job, "Complete") or pods.is_condition(job, "Failed")):
+    if not _ended(job):
         return None
     said = [_parsed(pods.termination(p, ROLE)) for p in sorted(own, key=lambda p: p["metadata"]["creationTimestamp"])]
     reports = [r for r in said if r is not None]

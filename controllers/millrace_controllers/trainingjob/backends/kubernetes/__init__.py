@@ -17,7 +17,7 @@ from millrace.kube.errors import AlreadyExists
 from millrace.kube.resources import CLAIMS, JOBS, NODES, PODS, SERVICES
 from millrace_controllers.trainingjob.backends.kubernetes import layout, observe, pod
 from millrace_controllers.trainingjob.backends.kubernetes.shape import shape
-from millrace_controllers.trainingjob.observed import Attempt, JobState, Observed, ResolvedInput, Verification
+from millrace_controllers.trainingjob.observed import Attempt, JobState, Observed, RankPod, ResolvedInput, Verification
 
 Object = dict[str, Any]
 Inputs = tuple[ResolvedInput, ...]
@@ -35,6 +35,8 @@ class KubernetesTrainer:
         ended = int(ctx.status.get("endedAttempt") or 0)
         number = ended + 1
         current = self._attempt(ctx, number)
+        if current.job is JobState.FAILED and not any(_tells(p) for p in current.pods):
+            current = await self._read(ctx, current)
         if current.job is JobState.ACTIVE and len(current.pods) < current.nodes and current.age_seconds > _PATIENCE_SECONDS:
             current = replace(current, refusal=await self._refusal(ctx, number))
         return Observed(
@@ -52,6 +54,13 @@ class KubernetesTrainer:
         job = ctx.child(JOBS, pod.attempt_name(ctx.object, number))
         own = [p for p in ctx.children(PODS) if pods.role(p) == pod.TRAIN and pods.attempt_of(p) == number]
         return observe.attempt(number, ctx.spec.kubernetes.nodes, job, own, ctx.clock.now())
+
+    async def _read(self, ctx: Pass, current: Attempt) -> Attempt:
+        """Jobs and pods are watched by streams of their own: why a Job has failed may not have been delivered yet."""
+        chosen = f"batch.kubernetes.io/job-name={current.job_name}"
+        own = [p async for p in ctx.client.list_objects(PODS, ctx.namespace, labels=chosen)]
+        job = ctx.child(JOBS, pod.attempt_name(ctx.object, current.number))
+        return observe.attempt(current.number, current.nodes, job, own, ctx.clock.now())
 
     async def _refusal(self, ctx: Pass, number: int) -> str | None:
         job = ctx.child(JOBS, pod.attempt_name(ctx.object, number))
@@ -171,6 +180,12 @@ class KubernetesTrainer:
         if failed := pods.failure(job):
             raise Waiting(f"the run's data could not be deleted: {failed}; delete that Job to try again")
         return pods.is_condition(job, "Complete")
+
+
+def _tells(found: RankPod) -> bool:
+    """Whether a pod of a failed Job says why."""
+    ended = (found.exit, found.preflight)
+    return found.disrupted is not None or found.deleting or any(e is not None and e.code != 0 for e in ended)
 
 
 def node_trouble(ctx: Pass, name: str) -> str | None:

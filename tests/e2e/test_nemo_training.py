@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -165,11 +166,11 @@ async def test_a_run_outlives_one_of_its_nodes(client: Client) -> None:
         await reaches(client, TRAINING_JOBS, ns, "t", "Running")
         pods = [p async for p in client.list_objects(PODS, ns, labels="millrace.dev/role=train")]
         lost = sorted(p["spec"]["nodeName"] for p in pods)[-1]
-        await examples.run("python", "-m", "millrace.cli.local", "node", "stop", lost)
+        await examples.run(sys.executable, "-m", "millrace.cli.local", "node", "stop", lost)
         try:
             done = await reaches(client, TRAINING_JOBS, ns, "t", "Succeeded", timeout=LONG)
         finally:
-            await examples.run("python", "-m", "millrace.cli.local", "node", "start", lost)
+            await examples.run(sys.executable, "-m", "millrace.cli.local", "node", "start", lost)
         assert done["status"]["restarts"]["count"] == 0
         assert done["status"]["restarts"]["lastCause"] in {"NodeFault", "Disrupted"}
         assert lost in done["status"]["nodesAvoided"]

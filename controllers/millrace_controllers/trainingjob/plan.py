@@ -95,7 +95,7 @@ def _between(spec: TrainingJobSpec, status: Object, observed: Observed, now: dat
     told = status.get("attempt") == number and status.get("externalID") and status.get("runID", "") == (spec.run_id or "")
     # Pods without their Job: it was deleted before the status told of it, and what it left may still run.
     if told or observed.current.pods:
-        end = End("JobDeleted", counted=False)
+        end = End("JobDeleted", counted=False, retry_after_seconds=_after_deletion(status))
         return Decision(Do.NOTHING, State.RESTARTING, "The attempt's Job was deleted by somebody else", end, look_again=0.1)
     if capacity_ending(spec, now):
         return _capacity_ended(status)
@@ -114,7 +114,7 @@ def _judge(spec: TrainingJobSpec, status: Object, observed: Observed, now: datet
     """An attempt exists: is it over, and what does that mean?"""
     attempt = observed.current
     if attempt.job is JobState.DELETING:
-        end = End("JobDeleted", counted=False)
+        end = End("JobDeleted", counted=False, retry_after_seconds=_after_deletion(status))
         return Decision(Do.CLEAR, State.RESTARTING, "The attempt's Job was deleted by somebody else", end)
     if attempt.already_done or attempt.job is JobState.COMPLETE:
         return Decision(Do.VERIFY, State.VERIFYING, "The results are being read back", look_again=15)
@@ -154,6 +154,11 @@ def _pause(status: Object, fault: faults.Fault) -> float:
     if fault.counted:
         return _growing(int(restarts.get("count") or 0) - 1)
     return 0.0 if status.get("attemptStartTime") else _growing(uncounted - 1)
+
+
+def _after_deletion(status: Object) -> float:
+    """No pause the first time; somebody who keeps deleting the Job meets a growing one."""
+    return _growing(int((status.get("restarts") or {}).get("uncounted") or 0) - 1) if _last_cause(status) == "JobDeleted" else 0.0
 
 
 def _growing(before: int) -> float:

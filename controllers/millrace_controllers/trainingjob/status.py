@@ -129,6 +129,9 @@ BY_STATE = {
 }
 REASONS = tuple({r.name: r for r in (*BY_STATE.values(), *REPORTED.values()) if r is not reasons.SUSPENDED}.values())
 
+AT_ONCE = 0.1
+"""Seconds to the pass that acts on what this one wrote down: our own write wakes nobody."""
+
 _NEEDS_A_HUMAN = frozenset({State.PODS_REFUSED, State.IMAGE_NOT_PULLED})
 _DONE = frozenset({State.SUCCEEDED, State.ALREADY_DONE})
 
@@ -167,7 +170,10 @@ def outcome(decision: Decision, old: Object, observed: Observed, lineage: Object
     if decision.final:
         fields.update(_final(decision, old, observed, now))
     message = _message(decision)
-    return Outcome(verdicts(decision, message), fields, _events(decision, old, message), decision.look_again)
+    written_down = decision.end is not None or decision.final
+    return Outcome(
+        verdicts(decision, message), fields, _events(decision, old, message), AT_ONCE if written_down else decision.look_again
+    )
 
 
 def _message(decision: Decision) -> str:
@@ -278,7 +284,7 @@ def new_run(run_id: str, old: Object) -> Outcome:
     fields: Object = {**dict.fromkeys(NEW_RUN), "runID": run_id, "endedAttempt": old.get("attempt")}
     name, message = STARTING.name, f"Run {run_id!r} begins"
     said = (Verdict("Succeeded", "Unknown", name, message), Verdict("Reconciling", "True", name, message))
-    return Outcome(said, fields, (Event("NewRun", message),), requeue_after=0.1)
+    return Outcome(said, fields, (Event("NewRun", message),), requeue_after=AT_ONCE)
 
 
 def deleting(message: str) -> Outcome:

@@ -257,9 +257,11 @@ class Runtime:
         return deliver
 
     def _deliver(self, plural: str, type_: str | None, obj: Object, wake: Callable[[Object], None]) -> None:
+        """An echo of our own write wakes nobody but the objects that refer to this one: their passes have not seen it."""
         if type_ == "DELETED":
             self.cache.remove(plural, obj)
         elif not self.cache.put(plural, obj):
+            self._wake_referrers(key_of(plural, obj))
             return
         wake(obj)
 
@@ -268,6 +270,9 @@ class Runtime:
         key = key_of(plural, obj)
         self._remember_references(key, obj)
         self.queue.add(key)
+        self._wake_referrers(key)
+
+    def _wake_referrers(self, key: Key) -> None:
         for waiting in self._references.get(key, ()):
             self.queue.add(waiting)
 

@@ -39,7 +39,8 @@ class Tool:
 HELM = Tool("helm", "helm.sh/helm/v3", "v3.19.0", "/cmd/helm", "-X helm.sh/helm/v3/internal/version.version=v3.19.0")
 COREDNS = Tool("coredns", "github.com/coredns/coredns", "v1.13.1")
 KWOK = Tool("kwok", "sigs.k8s.io/kwok", "v0.7.0", "/cmd/kwok", "-X sigs.k8s.io/kwok/pkg/consts.Version=0.7.0")
-TOOLS = (HELM, COREDNS, KWOK)
+KUEUE = Tool("kueue", "sigs.k8s.io/kueue", "v0.14.0", "/cmd/kueue", "-X sigs.k8s.io/kueue/pkg/version.GitVersion=v0.14.0")
+TOOLS = (HELM, COREDNS, KWOK, KUEUE)
 
 
 def ensure_kubernetes() -> Path:

@@ -183,6 +183,7 @@ def pod_manifest(name: str, mark: str, made: Shape) -> Object:
 
 
 @pytest.mark.parametrize("instance_type", ["p4de.24xlarge", "p5.48xlarge", "p5en.48xlarge", "g5.xlarge", "g6e.48xlarge"])
+@pytest.mark.proves("17.2")
 async def test_two_pods_of_an_instance_type_take_two_nodes_of_it(bench: Bench, instance_type: str) -> None:
     nodes = {await bench.node(instance_type), await bench.node(instance_type)}
     made = bench.shape(instance_type, placement={"sameRack": "Required"})

@@ -88,6 +88,7 @@ async def test_another_run_id_is_another_run_and_attempts_are_never_numbered_twi
     assert condition(found)["reason"] == "Succeeded"
 
 
+@pytest.mark.proves("17.11")
 async def test_a_failed_rank_restarts_the_whole_group(client: Client, ns: str, running: Running) -> None:
     script = f'if [ "$MILLRACE_ATTEMPT" = 1 ] && [ "$MILLRACE_NODE_RANK" = 1 ]; then echo out of luck; exit 3; fi; sleep 2; {WRITE_MODEL}'
     await start(client, training_job(ns, "t", script, kubernetes={"nodes": 2}))
@@ -164,6 +165,7 @@ BAD_RUNS = [
 ]  # fmt: skip
 
 
+@pytest.mark.proves("17.13")
 @pytest.mark.parametrize(("kubernetes", "spec", "reason", "says"), BAD_RUNS)
 async def test_what_cannot_work_ends_in_a_reason_to_act_on(
     client: Client, ns: str, running: Running, kubernetes: Object, spec: Object, reason: str, says: str
@@ -188,6 +190,26 @@ async def test_resources_that_no_node_has_give_back_what_was_held(client: Client
         return not await listed(client, JOBS, ns)
 
     await eventually(freed, "the group was taken down", timeout=20)
+
+
+@pytest.mark.proves("17.3")
+async def test_an_idle_share_of_the_gpus_is_told(client: Client, ns: str, running: Running) -> None:
+    asked = {"instanceType": "p4de.24xlarge", "nodes": 2, "procsPerNode": 1, "fabric": {"efa": "DevicePlugin"}}
+    manifest = training_job(ns, "t", WRITE_MODEL, kubernetes=asked)
+    del manifest["spec"]["kubernetes"]["resources"]
+    await start(client, manifest)
+
+    async def told() -> Object | None:
+        found = [e async for e in client.list_objects(EVENTS, ns, fields="reason=PossiblyNotMeant")]
+        return found[0] if found else None
+
+    event = await eventually(told, "an Event tells of the idle share")
+    assert "14 of 16" in event["message"]
+    (job,) = await listed(client, JOBS, ns)
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "8"
+    assert container["resources"]["limits"]["vpc.amazonaws.com/efa"] == "4"
+    assert {"name": "MILLRACE_PROCS_PER_NODE", "value": "1"} in container["env"]
 
 
 async def test_an_output_that_cannot_be_written_is_named_before_anything_runs(client: Client, ns: str, running: Running) -> None:
@@ -245,7 +267,7 @@ async def test_deleting_a_running_job_takes_everything_with_it_but_the_data(clie
     await client.delete(TRAINING_JOBS, ns, "t")
     await gone(client, TRAINING_JOBS, ns, "t")
     for resource in (JOBS, PODS, SERVICES):
-        assert await listed(client, resource, ns) == []
+        assert [c for c in await listed(client, resource, ns) if not c["metadata"].get("deletionTimestamp")] == []
     assert await client.find(CLAIMS, ns, "results") is not None
 
 
@@ -270,6 +292,7 @@ async def test_data_policy_delete_removes_the_outputs_folder(client: Client, ns:
     await reaches(client, TRAINING_JOBS, ns, "look", "Succeeded")
 
 
+@pytest.mark.proves("17.5")
 async def test_a_claim_is_made_and_kept(client: Client, ns: str, running: Running) -> None:
     volumes = [{"claim": "made", "storageClassName": "millrace-shared", "sizeGiB": 1, "mountPath": "/fsx-shared"}]
     manifest = training_job(
@@ -284,6 +307,7 @@ async def test_a_claim_is_made_and_kept(client: Client, ns: str, running: Runnin
     assert await client.find(CLAIMS, ns, "made") is not None
 
 
+@pytest.mark.proves("17.15")
 async def test_ended_pods_stay_for_their_logs_until_their_time_is_over(client: Client, ns: str, running: Running) -> None:
     await start(client, training_job(ns, "t", WRITE_MODEL))
     await reaches(client, TRAINING_JOBS, ns, "t", "Succeeded")

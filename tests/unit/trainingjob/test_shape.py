@@ -308,6 +308,7 @@ PROCESSES: list[tuple[dict[str, Any], int, tuple[str, ...], str]] = [
 
 
 @pytest.mark.parametrize(("spec", "processes", "warnings", "reason"), PROCESSES)
+@pytest.mark.proves("17.3")
 def test_processes_and_warnings(spec: dict[str, Any], processes: int, warnings: tuple[str, ...], reason: str) -> None:
     made = of(**spec)
     assert (made.procs_per_node, made.warnings) == (processes, warnings), reason

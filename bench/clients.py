@@ -1,0 +1,78 @@
+"""(clients) Writes a second by API client: the measurement behind docs/adr/0001.
+
+The clients that we do not use go into an environment that is thrown away; each turn is a process of its own, turns interleave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from world import Object, World, namespace
+
+NAMES = ("raw-aiohttp", "millrace", "kubernetes-aio", "lightkube")
+_PACKAGES = ("kubernetes", "lightkube", "aiohttp", "pydantic", "pyyaml", "cryptography")
+_RACE = Path(__file__).with_name("client_race.py")
+_OPERATOR = Path(__file__).parents[1] / "operator"
+
+
+async def measure(world: World, count: int, rounds: int) -> Object:
+    """Seconds of every turn, by client."""
+    with tempfile.TemporaryDirectory(prefix="bench-clients-") as folder:
+        python = await _environment(Path(folder))
+        seconds: dict[str, list[float]] = {name: [] for name in NAMES}
+        for number in range(rounds):
+            for name in NAMES:
+                seconds[name].append(await _turn(world, python, name, f"t{number}", count))
+                world.progress(f"(clients) {name}: {count / seconds[name][-1]:.0f} writes/s")
+        versions = await _run(python, "-c", _VERSIONS)
+    rates = {name: count / statistics.median(taken) for name, taken in seconds.items()}
+    return {"count": count, "seconds": seconds, "writesPerSecond": rates, "versions": versions.split()}
+
+
+async def _turn(world: World, python: Path, name: str, turn: str, count: int) -> float:
+    async with namespace(world) as ns:
+        return float(await _run(python, str(_RACE), name, ns, turn, str(count), PYTHONPATH=str(_OPERATOR)))
+
+
+async def _environment(folder: Path) -> Path:
+    python = folder / "bin" / "python"
+    await _run(Path(sys.executable), "-m", "venv", str(folder))
+    await _run(Path(sys.executable), "-m", "uv", "pip", "install", "-q", "--python", str(python), *_PACKAGES)
+    return python
+
+
+async def _run(program: Path, *arguments: str, **environment: str) -> str:
+    """A program's standard output. Raises RuntimeError with its last words."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        program, *arguments, env={**os.environ, **environment}, stdout=pipe, stderr=pipe
+    )
+    try:
+        told, complaint = await process.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    if process.returncode:
+        raise RuntimeError(f"{program.name} {' '.join(arguments)[:100]}: {complaint.decode()[-1000:]}")
+    return told.decode()
+
+
+_VERSIONS = (
+    "from importlib.metadata import version as v\nfor p in ('kubernetes', 'lightkube', 'aiohttp', 'httpx'): print(f'{p}=={v(p)}')"
+)
+
+
+def rows(found: Object) -> list[tuple[str, str, str, bool | None]]:
+    """Table rows: what, figure, bar, met."""
+    made = []
+    for name in NAMES:
+        rates = sorted(found["count"] / s for s in found["seconds"][name])
+        figure = f"{rates[0]:.0f} / {statistics.median(rates):.0f} / {rates[-1]:.0f} writes/s"
+        made.append((f"(clients) {name}: {found['count']} small Jobs", figure, "", None))
+    return made

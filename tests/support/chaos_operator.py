@@ -53,16 +53,16 @@ class MortalClient(Client):
 
     async def _call(self, verb: str, resource: Any, *rest: Any, **named: Any) -> Any:
         self.calls += 1
-        mine = self.calls == self.fate.call
+        mine, number = self.calls == self.fate.call, self.calls
         if self.trace:
             say(call=[verb, resource.plural])
         if mine and self.fate.side == "before":
-            die(verb, resource.plural, "before", self.calls)
+            die(verb, resource.plural, "before", number)
         try:
             return await super()._call(verb, resource, *rest, **named)
         finally:
             if mine:
-                die(verb, resource.plural, "after", self.calls)
+                die(verb, resource.plural, "after", number)
 
 
 def say(**what: Any) -> None:

@@ -167,9 +167,18 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def operator(wanted: Settings, *, client: Client | None = None) -> AsyncIterator[Running]:
-    """Run the whole operator in process; it is stopped afterwards, and a failure of it fails the test."""
-    runtime = Runtime(tuple(KINDS.values()), wanted, credentials.load(), client=client)
+async def operator(
+    wanted: Settings,
+    *,
+    client: Client | None = None,
+    kind: type[Runtime] = Runtime,
+    found: credentials.Credentials | None = None,
+) -> AsyncIterator[Running]:
+    """Run the whole operator in process; it is stopped afterwards, and a failure of it fails the test.
+
+    `kind` may be a class of a test's own; `found` are other credentials than KUBECONFIG's.
+    """
+    runtime = kind(tuple(KINDS.values()), wanted, found or credentials.load(), client=client)
     task = asyncio.create_task(runtime.run())
     try:
         await eventually(lambda: _up(runtime, task), "the operator has listed what it watches", timeout=30)

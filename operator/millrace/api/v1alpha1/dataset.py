@@ -46,7 +46,7 @@ class HttpsSource(Model):
 class GeneratedSource(Model):
     """Content made by a named generator of the dataset image."""
 
-    name: Name = Field(description="Generator: debian-text, markov-text or csv-rows (images/dataset/README.md).")
+    name: Name = Field(description="Generator: debian-text, markov-text or csv-table (images/dataset/README.md).")
     parameters: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
         default_factory=dict, max_length=32, description="The generator's parameters, as strings."
     )

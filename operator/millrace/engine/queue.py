@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import random
@@ -88,16 +89,18 @@ class Queue:
         self._changed.set()
 
     async def get(self) -> Key:
-        """Wait for the next key and mark it running; `done` must follow."""
+        """Wait for the next key and mark it running; `done` must follow.
+
+        Not by `asyncio.wait_for`: in Python 3.11 it swallows a cancellation that comes together with what it waits for.
+        """
         while True:
             self._promote()
             if self._turns:
                 return self._take()
             self._changed.clear()
-            try:
-                await asyncio.wait_for(self._changed.wait(), self._until_next())
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._until_next()):
+                    await self._changed.wait()
 
     def _promote(self) -> None:
         now = self._clock.monotonic()

@@ -304,3 +304,25 @@ def test_no_key_ever_runs_twice_at_once_and_every_asked_for_pass_comes(steps: li
         assert model.queue.depth == 0
 
     asyncio.run(check())
+
+
+def test_a_worker_that_is_stopped_just_as_a_key_comes_ends() -> None:
+    async def check() -> None:
+        queue = Queue(FakeClock())
+        queue.add(key("later"), after=60)
+        worker = asyncio.create_task(_work(queue))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        queue.add(key("sooner"), after=30)
+        worker.cancel()
+        await asyncio.wait({worker}, timeout=0.5)
+        swallowed = not worker.done()
+        worker.cancel()
+        assert not swallowed
+
+    asyncio.run(check())
+
+
+async def _work(queue: Queue) -> None:
+    while True:
+        queue.done(await queue.get())

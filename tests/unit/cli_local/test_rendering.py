@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from millrace.cli.local import addons, control_plane, network, node_files
+from millrace.cli.local import addons, control_plane, kueue, network, node_files
 from millrace.cli.local.settings import MAX_NODES, Cluster, Options
 
 CLUSTER = Cluster("default", 1, Path("/state"), Path("/cache"))
@@ -112,3 +112,30 @@ def test_the_dns_service_leads_to_the_process_on_this_machine() -> None:
 
 def test_every_packet_rule_is_marked_with_the_clusters_name() -> None:
     assert all("millrace-local:default" in rule for _, _, rule in network.packet_rules(CLUSTER))
+
+
+def published_hook(name: str, group: str) -> str:
+    rule = {"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["things"]}
+    service = {"name": "webhook-service", "namespace": "system", "path": f"/{name}"}
+    hook = {"name": name, "clientConfig": {"service": service}, "failurePolicy": "Fail", "rules": [rule]}
+    return yaml.safe_dump({"kind": "MutatingWebhookConfiguration", "metadata": {"name": name}, "webhooks": [hook]})
+
+
+def test_only_jobs_with_a_queue_pass_through_kueue() -> None:
+    published = "---\n".join(
+        published_hook(name, group) for name, group in (("jobs", "batch"), ("own", "kueue.x-k8s.io"), ("pods", ""))
+    )
+    jobs, own, pods = (made["webhooks"] for made in kueue.webhooks(CLUSTER, published, b"ca"))
+    assert jobs[0]["objectSelector"] == {"matchExpressions": [{"key": "kueue.x-k8s.io/queue-name", "operator": "Exists"}]}
+    assert jobs[0]["failurePolicy"] == "Ignore"
+    assert jobs[0]["clientConfig"] == {"url": f"https://127.0.0.1:{CLUSTER.port(10243)}/jobs", "caBundle": "Y2E="}
+    assert "objectSelector" not in own[0]
+    assert pods == []
+
+
+def test_kueue_leaves_jobs_without_a_queue_alone_and_listens_on_this_machine_only() -> None:
+    config = yaml.safe_load(kueue.configuration(CLUSTER))
+    assert config["manageJobsWithoutQueueName"] is False
+    assert config["integrations"] == {"frameworks": ["batch/job"]}
+    assert config["webhook"]["host"] == "127.0.0.1"
+    assert config["health"]["healthProbeBindAddress"] == f"127.0.0.1:{CLUSTER.port(10244)}"

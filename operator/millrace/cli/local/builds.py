@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ class Tool:
     version: str
     package: str = ""
     flags: str = ""  # for the linker
+    pinned: bool = False  # `go install` asks a proxy for all versions, and some proxies refuse that list of some modules
 
     @property
     def target(self) -> str:
@@ -39,7 +41,9 @@ class Tool:
 HELM = Tool("helm", "helm.sh/helm/v3", "v3.19.0", "/cmd/helm", "-X helm.sh/helm/v3/internal/version.version=v3.19.0")
 COREDNS = Tool("coredns", "github.com/coredns/coredns", "v1.13.1")
 KWOK = Tool("kwok", "sigs.k8s.io/kwok", "v0.7.0", "/cmd/kwok", "-X sigs.k8s.io/kwok/pkg/consts.Version=0.7.0")
-KUEUE = Tool("kueue", "sigs.k8s.io/kueue", "v0.14.0", "/cmd/kueue", "-X sigs.k8s.io/kueue/pkg/version.GitVersion=v0.14.0")
+_KUEUE_VERSION = "-X sigs.k8s.io/kueue/pkg/version.GitVersion=v0.14.0"
+KUEUE = Tool("kueue", "sigs.k8s.io/kueue", "v0.14.0", "/cmd/kueue", _KUEUE_VERSION, pinned=True)
+_KUEUE_MANIFESTS = ("config/components/crd/bases/*.yaml", "config/components/webhook/manifests.yaml")
 TOOLS = (HELM, COREDNS, KWOK, KUEUE)
 
 
@@ -62,11 +66,33 @@ def ensure_tool(tool: Tool) -> Path:
     key = content_key([], (_go_version(), tool.target, tool.flags))
 
     def build(folder: Path) -> None:
-        argv = ["go", "install", "-trimpath", "-ldflags", f"-s -w {tool.flags}".strip(), tool.target]
+        argv = _pinned_argv(tool, folder) if tool.pinned else ["go", "install", *_flags(tool), tool.target]
         environment = {**_environment(), "GOBIN": str(folder)}
         run(argv, what=f"build {tool.name}", fix=_GO, seconds=_SECONDS, env=environment, cwd=folder)
 
     return _ensure(tool.name, key, build)
+
+
+def _flags(tool: Tool) -> list[str]:
+    return ["-trimpath", "-ldflags", f"-s -w {tool.flags}".strip()]
+
+
+def _pinned_argv(tool: Tool, folder: Path) -> list[str]:
+    """Builds from a module of our own that requires that one version and nothing else."""
+    (folder / "go.mod").write_text(f"module millrace.dev/{tool.name}\n\ngo 1.24.0\n\nrequire {tool.module} {tool.version}\n")
+    return ["go", "build", "-mod=mod", *_flags(tool), "-o", str(folder / tool.name), f"{tool.module}{tool.package}"]
+
+
+def ensure_kueue_manifests() -> Path:
+    """Kueue's definitions and webhooks as its module has them, in one file: the module itself may be cleaned away later."""
+
+    def build(folder: Path) -> None:
+        argv = ["go", "mod", "download", "-json", f"{KUEUE.module}@{KUEUE.version}"]
+        module = Path(json.loads(run(argv, what="download kueue", fix=_GO, seconds=_SECONDS, cwd=folder))["Dir"])
+        files = [path for pattern in _KUEUE_MANIFESTS for path in sorted(module.glob(pattern))]
+        (folder / "kueue-manifests").write_text("\n---\n".join(path.read_text() for path in files))
+
+    return _ensure("kueue-manifests", content_key([], (KUEUE.target, *_KUEUE_MANIFESTS)), build)
 
 
 def is_built(tool: Tool) -> bool:

@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Annotated, ParamSpec
 
 import typer
@@ -29,7 +30,7 @@ from millrace.cli.local.settings import (
     open_cluster,
     parse_simulate,
 )
-from millrace.cli.local.up import build_programs, load, up, wait_node
+from millrace.cli.local.up import add_kueue, build_programs, load, up, wait_node
 
 app = typer.Typer(help="A real Kubernetes cluster on this machine.", no_args_is_help=True, pretty_exceptions_enable=False)
 node_app = typer.Typer(help="Stop and start single nodes, for fault tests.", no_args_is_help=True)
@@ -64,6 +65,7 @@ def up_command(
     instance_type: Annotated[str | None, typer.Option(help="Label of the nodes (p5.48xlarge).")] = None,
     zone: Annotated[str | None, typer.Option(help="Label of the nodes (us-east-1a).")] = None,
     kwok: Annotated[bool | None, typer.Option("--kwok/--no-kwok", help="Run kwok, for nodes without machines.")] = None,
+    kueue: Annotated[bool | None, typer.Option("--kueue/--no-kueue", help="Run Kueue, which queues runs by quota.")] = None,
     images: Annotated[str, typer.Option(help="Images to build and load, as operator,trainer.")] = "",
     context: Annotated[str | None, typer.Option(help="Use the cluster of this kubectl context instead.")] = None,
     storage_class: Annotated[str | None, typer.Option(help="With --context: its ReadWriteMany class.")] = None,
@@ -84,6 +86,7 @@ def up_command(
             "instance_type": instance_type,
             "zone": zone,
             "kwok": kwok,
+            "kueue": kueue,
         }
         up(cluster, merge_options(load_options(cluster), asked), wanted)
     typer.echo(environment(cluster))
@@ -159,11 +162,30 @@ def images_command(
 
 @app.command("build")
 @reported
-def build_command(kwok: Annotated[bool, typer.Option("--kwok")] = False) -> None:
+def build_command(
+    kwok: Annotated[bool, typer.Option("--kwok")] = False, kueue: Annotated[bool, typer.Option("--kueue")] = False
+) -> None:
     """Builds the cluster's programs without starting anything, and prints the folder of kubectl and helm."""
     with Steps(1).step("Building Kubernetes, DNS and Helm (minutes, the first time)"):
-        build_programs(kwok)
+        build_programs(kwok, kueue)
     typer.echo(str(cache_home() / "bin"))
+
+
+class Addon(StrEnum):
+    """What a running cluster can be given."""
+
+    KUEUE = "kueue"
+
+
+@app.command("addon")
+@reported
+def addon_command(
+    addon: Annotated[Addon, typer.Argument(help="kueue: queues runs by quota, see kubernetes.queueName.")],
+    name: Name = "default",
+) -> None:
+    """Builds and starts an addon in a running cluster; one that runs is left alone."""
+    with builds.exclusively(f"cluster-{name}"):
+        add_kueue(*_existing(name))
 
 
 @app.command("logs")

@@ -60,6 +60,11 @@ def ensure_node_kubeconfig(cluster: Cluster, node: str) -> Path:
     return path
 
 
+def ensure_serving(cluster: Cluster, folder: Path, user: str) -> None:
+    """A pair tls.crt and tls.key for a program that the API server calls on this machine."""
+    _ensure(folder, "tls", _ensure_authority(cluster.pki, "ca"), user, sans=("localhost", "127.0.0.1"))
+
+
 def ensure_kubeconfig(cluster: Cluster, path: Path, user: str, groups: Iterable[str], server: str) -> None:
     """A kubeconfig with its certificates inside, so that it can be copied anywhere."""
     if path.exists():

@@ -52,6 +52,7 @@ class Options:
     instance_type: str = "p5.48xlarge"
     zone: str = "us-east-1a"
     kwok: bool = False
+    kueue: bool = False
 
 
 @dataclass(frozen=True)

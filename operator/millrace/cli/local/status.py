@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from millrace.cli.local import addons, control_plane, image_store, node, processes
+from millrace.cli.local import addons, control_plane, image_store, kueue, node, processes
 from millrace.cli.local.api import open_api
 from millrace.cli.local.settings import Cluster, Options, node_name
 from millrace.cli.local.waiting import NotYet
@@ -56,7 +56,7 @@ def table(status: Status) -> Table:
 
 def _programs(options: Options) -> list[str]:
     control = [program.name for program in control_plane.PROGRAMS]
-    extras = [addons.KWOK] if options.kwok else []
+    extras = [name for name, wanted in ((addons.KWOK, options.kwok), (kueue.KUEUE, options.kueue)) if wanted]
     return [*control, addons.COREDNS, addons.PROVISIONER, node.ROUTER, *extras]
 
 

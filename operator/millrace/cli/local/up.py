@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from millrace.cli.local import addons, builds, control_plane, image_store, network, node, packages, pki, processes
+from millrace.cli.local import addons, builds, control_plane, image_store, kueue, network, node, packages, pki, processes
 from millrace.cli.local.api import open_api
 from millrace.cli.local.archives import Image, ensure_busybox
 from millrace.cli.local.images import ensure_image
@@ -25,6 +25,7 @@ class Programs:
     kubernetes: Path
     coredns: Path
     kwok: Path | None
+    kueue: kueue.Built | None
 
 
 def up(cluster: Cluster, options: Options, images: Sequence[str] = ()) -> None:
@@ -35,7 +36,7 @@ def up(cluster: Cluster, options: Options, images: Sequence[str] = ()) -> None:
         processes.end_strays(cluster)
         packages.ensure_packages(packages.CLUSTER)
     with steps.step("Building Kubernetes, DNS and Helm (minutes, the first time)"):
-        programs = build_programs(options.kwok)
+        programs = build_programs(options.kwok, options.kueue)
     built = [ensure_busybox()]
     for name in images:
         with steps.step(f"Building image {name}"):
@@ -55,13 +56,27 @@ def up(cluster: Cluster, options: Options, images: Sequence[str] = ()) -> None:
     with steps.step("Waiting for nodes and DNS"):
         wait_nodes(cluster, options)
         addons.wait_dns(cluster)
+        if programs.kueue:
+            kueue.wait_kueue(cluster)
 
 
-def build_programs(kwok: bool) -> Programs:
+def build_programs(with_kwok: bool, with_kueue: bool) -> Programs:
     kubernetes = builds.ensure_kubernetes()
     builds.ensure_tool(builds.HELM)
     coredns = builds.ensure_tool(builds.COREDNS)
-    return Programs(kubernetes, coredns, builds.ensure_tool(builds.KWOK) if kwok else None)
+    kwok = builds.ensure_tool(builds.KWOK) if with_kwok else None
+    return Programs(kubernetes, coredns, kwok, kueue.build() if with_kueue else None)
+
+
+def add_kueue(cluster: Cluster, options: Options) -> None:
+    """Starts Kueue in a cluster that runs; later `up`s start it too."""
+    steps = Steps(2)
+    with steps.step("Building Kueue (minutes, the first time)"):
+        built = kueue.build()
+    with steps.step("Starting Kueue"):
+        save_options(cluster, replace(options, kueue=True))
+        kueue.ensure_kueue(cluster, built)
+        kueue.wait_kueue(cluster)
 
 
 def _start_control_plane(cluster: Cluster, options: Options, programs: Programs) -> None:
@@ -74,6 +89,8 @@ def _start_control_plane(cluster: Cluster, options: Options, programs: Programs)
         addons.ensure_dns(cluster, programs.coredns)
         if programs.kwok:
             addons.ensure_kwok(cluster, programs.kwok)
+        if programs.kueue:
+            kueue.ensure_kueue(cluster, programs.kueue)
         for link in linked:
             link.result()
 

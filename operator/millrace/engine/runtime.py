@@ -372,6 +372,8 @@ class Runtime:
         settings.scanning.disabled = True
         settings.process.ultimate_exiting_timeout = None
         settings.persistence.finalizer = f"{GROUP}/kopf"
+        settings.persistence.diffbase_storage = _NoDiffs()
+        settings.persistence.progress_storage = _NoProgress()
         settings.watching.chunk_size = 500
         settings.watching.server_timeout = 300
         settings.networking.request_timeout = 60
@@ -429,6 +431,38 @@ class Runtime:
                 for state in ("True", "False", "Unknown"):
                     self.metrics.objects.labels(controller.kind.name, state).set(counts.get(state, 0))
             await asyncio.sleep(15)
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf copies every object that it delivers, deep and several times, to find a difference that no handler here asks for."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Handlers of events keep no progress: there is none to find, store or clear."""
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return
+
+    def purge(self, **_: Any) -> None:
+        return
+
+    def touch(self, **_: Any) -> None:
+        return
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
 
 
 async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:

@@ -17,7 +17,7 @@ from millrace.api.v1alpha1.trainingjob import TrainingJobSpec
 from millrace.engine.settings import Images, Settings
 from millrace.kube import labels
 from millrace_controllers.trainingjob.backends.kubernetes import layout, pod
-from world import TRAINING_JOBS, HOST, Object, World, count, each, images, namespace, operator, training_job, until
+from world import HOST, TRAINING_JOBS, Object, World, count, each, images, namespace, operator, training_job, until
 
 BAR = 2.0
 _UID = "01234567-89ab-4cde-8f01-23456789abcd"

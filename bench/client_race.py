@@ -91,15 +91,15 @@ async def official_aio(namespace: str, turn: str, count: int) -> float:
 
 
 async def lightkube(namespace: str, turn: str, count: int) -> float:
-    """lightkube's AsyncClient (httpx), with its typed models."""
-    import httpx
+    """lightkube's AsyncClient (httpx2), with its typed models."""
+    import httpx2
     from lightkube import AsyncClient
     from lightkube.models.batch_v1 import JobSpec
     from lightkube.models.core_v1 import Container, PodSpec, PodTemplateSpec
     from lightkube.models.meta_v1 import ObjectMeta
     from lightkube.resources.batch_v1 import Job
 
-    client = AsyncClient(namespace=namespace, timeout=httpx.Timeout(60))
+    client = AsyncClient(namespace=namespace, timeout=httpx2.Timeout(60))
 
     def job(name: str) -> Any:
         container = Container(name="main", image="none.invalid/none", command=["true"])

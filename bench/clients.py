@@ -23,21 +23,25 @@ _OPERATOR = Path(__file__).parents[1] / "operator"
 
 async def measure(world: World, count: int, rounds: int) -> Object:
     """Seconds of every turn, by client."""
+    async with namespace(world) as ns:
+        return await _all(world, ns, count, rounds)
+
+
+async def _all(world: World, ns: str, count: int, rounds: int) -> Object:
     with tempfile.TemporaryDirectory(prefix="bench-clients-") as folder:
         python = await _environment(Path(folder))
         seconds: dict[str, list[float]] = {name: [] for name in NAMES}
         for number in range(rounds):
             for name in NAMES:
-                seconds[name].append(await _turn(world, python, name, f"t{number}", count))
+                seconds[name].append(await _turn(python, name, ns, f"{name}-{number}", count))
                 world.progress(f"(clients) {name}: {count / seconds[name][-1]:.0f} writes/s")
         versions = await _run(python, "-c", _VERSIONS)
     rates = {name: count / statistics.median(taken) for name, taken in seconds.items()}
     return {"count": count, "seconds": seconds, "writesPerSecond": rates, "versions": versions.split()}
 
 
-async def _turn(world: World, python: Path, name: str, turn: str, count: int) -> float:
-    async with namespace(world) as ns:
-        return float(await _run(python, str(_RACE), name, ns, turn, str(count), PYTHONPATH=str(_OPERATOR)))
+async def _turn(python: Path, name: str, ns: str, turn: str, count: int) -> float:
+    return float(await _run(python, str(_RACE), name, ns, turn, str(count), PYTHONPATH=str(_OPERATOR)))
 
 
 async def _environment(folder: Path) -> Path:
@@ -63,9 +67,7 @@ async def _run(program: Path, *arguments: str, **environment: str) -> str:
     return told.decode()
 
 
-_VERSIONS = (
-    "from importlib.metadata import version as v\nfor p in ('kubernetes', 'lightkube', 'aiohttp', 'httpx'): print(f'{p}=={v(p)}')"
-)
+_VERSIONS = "from importlib.metadata import version as v\nfor p in 'kubernetes lightkube aiohttp'.split(): print(f'{p}=={v(p)}')"
 
 
 def rows(found: Object) -> list[tuple[str, str, str, bool | None]]:

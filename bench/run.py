@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ import burst
 import clients
 import idle
 import report
+import steps
 from world import Object, World, connected
 
 
@@ -33,6 +35,7 @@ Measure = Callable[[World, Chosen], Awaitable[Object]]
 PARTS: dict[str, tuple[Measure, Callable[[Object], list[report.Row]]]] = {
     "a": (lambda world, o: burst.measure(world, o.objects, o.rounds), burst.rows),
     "bc": (lambda world, o: idle.measure(world, o.idle, min(200, o.idle)), idle.rows),
+    "d": (lambda world, o: steps.measure(world, o.steps, o.rounds), steps.rows),
     "clients": (lambda world, o: clients.measure(world, o.objects, o.rounds), clients.rows),
 }
 
@@ -55,6 +58,9 @@ async def measured(chosen: Chosen) -> list[report.Row]:
     """Run the parts that were chosen; each one's figures are written as soon as they are there."""
     begun = time.monotonic()
     rows: list[report.Row] = []
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with connected(lambda text: print(f"[{time.monotonic() - begun:6.1f} s] {text}", flush=True)) as world:
         facts = report.machine((await world.client.raw("GET", "/version"))["gitVersion"])
         for name in chosen.only.split(","):

@@ -70,9 +70,9 @@ def test_only_the_last_checkpoints_are_kept_and_all_ranks_are_in_them(whole: Job
 
 
 def test_the_same_run_again_ends_at_once_without_training(whole: Job, launcher: Launcher) -> None:
-    before = (whole.output / "run.json").read_bytes(), whole.pointer
+    before = [(whole.output / name).read_bytes() for name in ("run.json", "progress.json")], whole.pointer
     assert launcher.run(whole, 2, attempt=2) == [0, 0]
-    assert ((whole.output / "run.json").read_bytes(), whole.pointer) == before
+    assert ([(whole.output / name).read_bytes() for name in ("run.json", "progress.json")], whole.pointer) == before
 
 
 def test_a_run_that_lost_only_its_record_exports_again_without_training(whole: Job, launcher: Launcher, tmp_path: Path) -> None:

@@ -18,13 +18,12 @@ STOPPED_BY_SIGTERM = 85
 
 def main() -> int:
     """Exit code 0 when the run is complete, 85 after SIGTERM, 1 on a fault, which the termination message names."""
+    if _already_done():
+        sys.stdout.write("this run was already complete\n")
+        return 0
     progress = Progress.from_env()
     try:
-        context = read_context()
-        if already_done(context):
-            progress.close("done", "this run was already complete")
-            return 0
-        return _run(context, progress)
+        return _run(read_context(), progress)
     except Problem as problem:
         return _fail(problem, progress)
     except Exception as error:
@@ -32,6 +31,14 @@ def main() -> int:
             return _fail(_out_of_memory(error), progress)
         progress.close("failed", f"{type(error).__name__}: {error}"[:500])
         raise
+
+
+def _already_done() -> bool:
+    """Asked before progress is told: what the finished run told last, in progress.json too, stays."""
+    try:
+        return already_done(read_context())
+    except Problem:
+        return False
 
 
 def _fail(problem: Problem, progress: Progress) -> int:

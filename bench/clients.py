@@ -1,4 +1,4 @@
-"""(clients) Writes a second by API client: the measurement behind docs/adr/0001.
+"""(clients) Writes a second, and CPU a write, by API client: the measurement behind docs/adr/0001.
 
 The clients that we do not use go into an environment that is thrown away; each turn is a process of its own, turns interleave.
 """
@@ -31,17 +31,21 @@ async def _all(world: World, ns: str, count: int, rounds: int) -> Object:
     with tempfile.TemporaryDirectory(prefix="bench-clients-") as folder:
         python = await _environment(Path(folder))
         seconds: dict[str, list[float]] = {name: [] for name in NAMES}
+        used: dict[str, list[float]] = {name: [] for name in NAMES}
         for number in range(rounds):
             for name in NAMES:
-                seconds[name].append(await _turn(python, name, ns, f"{name}-{number}", count))
-                world.progress(f"(clients) {name}: {count / seconds[name][-1]:.0f} writes/s")
+                taken, cpu = await _turn(python, name, ns, f"{name}-{number}", count)
+                seconds[name].append(taken)
+                used[name].append(cpu)
+                world.progress(f"(clients) {name}: {count / taken:.0f} writes/s, {1000 * cpu / count:.2f} ms of CPU each")
         versions = await _run(python, "-c", _VERSIONS)
     rates = {name: count / statistics.median(taken) for name, taken in seconds.items()}
-    return {"count": count, "seconds": seconds, "writesPerSecond": rates, "versions": versions.split()}
+    return {"count": count, "seconds": seconds, "cpuSeconds": used, "writesPerSecond": rates, "versions": versions.split()}
 
 
-async def _turn(python: Path, name: str, ns: str, turn: str, count: int) -> float:
-    return float(await _run(python, str(_RACE), name, ns, turn, str(count), PYTHONPATH=str(_OPERATOR)))
+async def _turn(python: Path, name: str, ns: str, turn: str, count: int) -> tuple[float, float]:
+    seconds, cpu = (await _run(python, str(_RACE), name, ns, turn, str(count), PYTHONPATH=str(_OPERATOR))).split()
+    return float(seconds), float(cpu)
 
 
 async def _environment(folder: Path) -> Path:
@@ -75,6 +79,7 @@ def rows(found: Object) -> list[tuple[str, str, str, bool | None]]:
     made = []
     for name in NAMES:
         rates = sorted(found["count"] / s for s in found["seconds"][name])
-        figure = f"{rates[0]:.0f} / {statistics.median(rates):.0f} / {rates[-1]:.0f} writes/s"
-        made.append((f"(clients) {name}: {found['count']} small Jobs", figure, "", None))
+        cpu = 1000 * statistics.median(found["cpuSeconds"][name]) / found["count"]
+        figure = f"{rates[0]:.0f} / {statistics.median(rates):.0f} / {rates[-1]:.0f} writes/s, {cpu:.2f} ms"
+        made.append((f"(clients) {name}: {found['count']} small Jobs, client's CPU a write", figure, "", None))
     return made

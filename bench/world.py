@@ -137,7 +137,7 @@ async def _emptied(world: World, ns: str) -> None:
     names = [o["metadata"]["name"] async for o in world.client.list_objects(TRAINING_JOBS, ns)]
     await each(_released(world, ns, name) for name in names)
     for path in (TRAINING_JOBS.path(ns), f"/apis/batch/v1/namespaces/{ns}/jobs", f"/api/v1/namespaces/{ns}/pods"):
-        with contextlib.suppress(ApiError):
+        with contextlib.suppress(ApiError, aiohttp.ClientError, TimeoutError):
             await world.client.raw("DELETE", path, {"propagationPolicy": "Background", "gracePeriodSeconds": 0})
     await world.client.delete(NAMESPACES, None, ns)
 

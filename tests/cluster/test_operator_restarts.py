@@ -28,7 +28,8 @@ from support.wire import through_a_wire
 
 pytestmark = pytest.mark.cluster
 Object = dict[str, Any]
-SLEEP_FIRST = f'[ "$MILLRACE_ATTEMPT" = 1 ] && sleep 600; {WRITE_MODEL}'
+PATIENCE = 180.0
+"""Seconds for a run of seconds: the machine may be busy with others."""
 
 
 async def start(client: Client, manifest: Object) -> Object:
@@ -84,7 +85,7 @@ async def test_a_new_operator_changes_nothing_in_any_state_that_lasts(client: Cl
     async with cluster.operator(cluster.settings(ns)) as first:
         for reason, manifest in LASTING.items():
             made = await start(client, manifest(ns))
-            await reaches(client, TRAINING_JOBS, ns, made["metadata"]["name"], reason)
+            await reaches(client, TRAINING_JOBS, ns, made["metadata"]["name"], reason, timeout=PATIENCE)
         await has_looked(first, len(LASTING))
     before, made_before = await versions(client, ns), await children(client, ns)
     assert sorted(reason for reason, _ in before.values()) == sorted(LASTING)
@@ -140,7 +141,7 @@ async def test_a_run_goes_on_where_the_last_operator_left_it(
     async with recording(ns) as seen:
         left = await stopped_at(client, ns, training_job(ns, "t", script, **spec), reason, message)
         async with cluster.operator(cluster.settings(ns)):
-            done = await reaches(client, TRAINING_JOBS, ns, "t", "Succeeded")
+            done = await reaches(client, TRAINING_JOBS, ns, "t", "Succeeded", timeout=PATIENCE)
     assert done["status"]["attempt"] == last
     assert (done["status"].get("restarts") or {}).get("count", 0) == restarts
     assert done["status"]["startTime"] == left["status"].get("startTime", done["status"]["startTime"])
@@ -178,11 +179,15 @@ async def test_a_deletion_that_was_begun_is_carried_through(client: Client, ns: 
     assert left["metadata"]["finalizers"]
     async with cluster.operator(cluster.settings(ns)):
         await gone(client, TRAINING_JOBS, ns, "t")
-    assert await children(client, ns) == {}
+
+    async def collected() -> bool:
+        return not await children(client, ns)
+
+    await eventually(collected, "the garbage collector has taken the pods that had ended")
 
 
 async def test_a_group_that_found_no_place_keeps_its_pause_and_its_count(client: Client, ns: str) -> None:
-    impossible = {"resources": {"cpu": "500"}, "gangTimeoutSeconds": 2}
+    impossible = {"resources": {"cpu": "500"}, "gangTimeoutSeconds": 5}
     left = await stopped_at(client, ns, training_job(ns, "t", WRITE_MODEL, kubernetes=impossible), "GangUnschedulable", "pause")
     async with cluster.operator(cluster.settings(ns)) as second:
         await has_looked(second, 1)

@@ -134,13 +134,18 @@ class KubernetesTrainer:
     async def clear(self, ctx: Pass, *, keep_ended: bool) -> None:
         """Take down every attempt; with `keep_ended`, pods that have ended stay for their logs."""
         for job in ctx.children(JOBS):
-            if pods.role(job) == pod.TRAIN and not (keep_ended and _ended(job)):
+            if pods.role(job) == pod.TRAIN and not (keep_ended and (_ended(job) or self._ending(ctx, job))):
                 await self._delete(ctx, JOBS, job)
         for service in ctx.children(SERVICES):
             await self._delete(ctx, SERVICES, service)
         for reader in ctx.children(PODS):
             if pods.role(reader) == pod.VERIFY:
                 await self._delete(ctx, PODS, reader)
+
+    def _ending(self, ctx: Pass, job: Object) -> bool:
+        """A rank has failed, so the Job ends all by itself: taking it down now would take the pod's log with it."""
+        own = [p for p in ctx.children(PODS) if pods.role(p) == pod.TRAIN and pods.attempt_of(p) == pods.attempt_of(job)]
+        return any(observe.rank_pod(p).crash is not None for p in own)
 
     async def delete(self, ctx: Pass) -> bool:
         """Take everything down; True when nothing is left that runs."""

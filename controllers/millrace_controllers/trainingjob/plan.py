@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from millrace.api.v1alpha1.trainingjob import Faults, Limits, TrainingJobSpec
+from millrace.api.v1alpha1.trainingjob import Faults, KubernetesTraining, Limits, TrainingJobSpec
 from millrace.engine.clock import moment, seconds_since
 from millrace_controllers.trainingjob import faults
 from millrace_controllers.trainingjob.observed import Attempt, JobState, Observed, Verification
@@ -22,6 +22,7 @@ Object = dict[str, Any]
 CAPACITY_MARGIN = timedelta(minutes=45)
 _RETRY_BASE_SECONDS = 10
 _RETRY_LIMIT_SECONDS = 600
+_WAITING_SECONDS = 60.0
 
 
 class Do(Enum):
@@ -185,9 +186,18 @@ def _alive(spec: TrainingJobSpec, attempt: Attempt, now: datetime) -> Decision:
         return Decision(
             Do.NOTHING, State.RUNNING, f"Attempt {attempt.number} runs on {running} of {attempt.nodes} nodes", look_again=15
         )
+    soon = _look_at_the_waiting(spec, attempt)
     if attempt.unschedulable:
-        return Decision(Do.NOTHING, State.PENDING, attempt.unschedulable, look_again=5)
-    return Decision(Do.NOTHING, State.STARTING, f"{running} of {attempt.nodes} pods run", look_again=5)
+        return Decision(Do.NOTHING, State.PENDING, attempt.unschedulable, look_again=soon)
+    return Decision(Do.NOTHING, State.STARTING, f"{running} of {attempt.nodes} pods run", look_again=soon)
+
+
+def _look_at_the_waiting(spec: TrainingJobSpec, attempt: Attempt) -> float:
+    """Seconds. Nobody tells us why pods are not made; those that are made wake us, and only the gang's time has to be watched."""
+    if len(attempt.pods) < attempt.nodes:
+        return 5.0
+    left = (spec.kubernetes or KubernetesTraining()).gang_timeout_seconds - attempt.age_seconds
+    return min(_WAITING_SECONDS, left + 0.1) if left > 0 else _WAITING_SECONDS
 
 
 def capacity_ending(spec: TrainingJobSpec, now: datetime) -> bool:

@@ -47,7 +47,7 @@ class Queue:
         self._dirty: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._order = itertools.count()
-        self._changed = asyncio.Event()
+        self._resting: deque[asyncio.Future[None]] = deque()
 
     @property
     def depth(self) -> int:
@@ -74,7 +74,7 @@ class Queue:
             return
         self._due[key] = when
         heapq.heappush(self._delayed, (when, next(self._order), key))
-        self._changed.set()
+        self._wake_one()
 
     def _runs_next(self, key: Key) -> bool:
         return key in self._dirty or key in self._ready.get(key.plural, ())
@@ -86,21 +86,43 @@ class Queue:
             keys[key] = self._clock.monotonic()
             if key.plural not in self._turns:
                 self._turns.append(key.plural)
-        self._changed.set()
+        self._wake_one()
 
     async def get(self) -> Key:
-        """Wait for the next key and mark it running; `done` must follow.
-
-        Not by `asyncio.wait_for`: in Python 3.11 it swallows a cancellation that comes together with what it waits for.
-        """
+        """Wait for the next key and mark it running; `done` must follow."""
         while True:
             self._promote()
             if self._turns:
-                return self._take()
-            self._changed.clear()
+                key = self._take()
+                if self._turns or self._delayed:
+                    self._wake_one()
+                return key
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Until there may be something to do. One is woken at a time; one that takes a key wakes the next if more is left.
+
+        Not by `asyncio.wait_for`: in Python 3.11 it swallows a cancellation that comes together with what it waits for.
+        """
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._resting.append(woken)
+        try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._until_next()):
-                    await self._changed.wait()
+                    await woken
+        except asyncio.CancelledError:
+            self._wake_one()
+            raise
+        finally:
+            if woken in self._resting:
+                self._resting.remove(woken)
+
+    def _wake_one(self) -> None:
+        while self._resting:
+            woken = self._resting.popleft()
+            if not woken.done():
+                woken.set_result(None)
+                return
 
     def _promote(self) -> None:
         now = self._clock.monotonic()

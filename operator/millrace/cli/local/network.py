@@ -49,7 +49,7 @@ def packet_rules(cluster: Cluster) -> list[tuple[str, str, list[str]]]:
 def connect(cluster: Cluster, init_pid: int, link: str, address: str) -> None:
     """Gives the namespace of `init_pid` an eth0 on the bridge; its default route comes last, which its init waits for."""
     if Path(f"/sys/class/net/{link}").exists():
-        _ip(["link", "delete", link])
+        _delete_link(link)
     _ip(["link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(init_pid)])
     _ip(["link", "set", link, "master", cluster.bridge, "up"])
     inside = ["nsenter", f"--net=/proc/{init_pid}/ns/net", "ip", "-batch", "-"]
@@ -71,8 +71,14 @@ def remove_network(cluster: Cluster) -> None:
         while succeeds(_iptables(table, "-D", chain, rule)):
             pass
     for link in [*_links(cluster), cluster.bridge]:
-        if Path(f"/sys/class/net/{link}").exists():
-            _ip(["link", "delete", link])
+        _delete_link(link)
+
+
+def _delete_link(link: str) -> None:
+    """Gone already is success: the kernel takes a node's link away by itself, some time after the node's processes."""
+    device = Path(f"/sys/class/net/{link}")
+    if device.exists() and not succeeds(["ip", "link", "delete", link]) and device.exists():
+        _ip(["link", "delete", link])
 
 
 def node_link(cluster: Cluster, number: int) -> str:

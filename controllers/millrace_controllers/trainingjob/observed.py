@@ -84,9 +84,9 @@ class Attempt:
         return any(report.get("reason") == "AlreadyDone" for report in said)
 
     @property
-    def all_running(self) -> bool:
-        """Whether the whole group runs."""
-        return len(self.pods) >= self.nodes and all(p.running for p in self.pods)
+    def all_started(self) -> bool:
+        """Whether the whole group runs; a short program may end on one rank before it is seen to run on another."""
+        return len(self.pods) >= self.nodes and all(p.running or (p.exit is not None and p.exit.code == 0) for p in self.pods)
 
     @property
     def all_ended_well(self) -> bool:

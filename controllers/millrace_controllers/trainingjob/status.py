@@ -191,10 +191,11 @@ def _attempt_fields(decision: Decision, old: Object, observed: Observed, now: da
     if attempt.job is JobState.MISSING:
         return {}
     fields: Object = {"attempt": attempt.number, "externalID": attempt.job_name, "startTime": old.get("startTime") or stamp(now)}
-    if attempt.all_running and not old.get("attemptStartTime"):
+    if attempt.job is JobState.SUSPENDED:  # pods that the queue takes back run on for their grace
+        if old.get("attemptStartTime"):
+            fields.update({"attemptStartTime": None, "runningSeconds": running_seconds(old, now)})
+    elif attempt.all_started and not old.get("attemptStartTime"):
         fields["attemptStartTime"] = stamp(now)
-    if attempt.job is JobState.SUSPENDED and old.get("attemptStartTime"):
-        fields.update({"attemptStartTime": None, "runningSeconds": running_seconds(old, now)})
     return fields
 
 

@@ -99,13 +99,19 @@ def test_a_deletion_began_its_grace_before_its_timestamp() -> None:
 def test_ranks_stand_in_their_order() -> None:
     seen = observe.attempt(1, 3, job(OWNER), [running_pod(OWNER, n) for n in (2, 0, 1)], BEGIN)
     assert [p.index for p in seen.pods] == [0, 1, 2]
-    assert seen.all_running
+    assert seen.all_started
 
 
 @pytest.mark.parametrize("present", [0, 1, 2, 3])
 def test_a_group_runs_when_every_rank_does(present: int) -> None:
     seen = observe.attempt(1, 3, job(OWNER), [running_pod(OWNER, n) for n in range(present)], BEGIN)
-    assert seen.all_running is (present == 3)
+    assert seen.all_started is (present == 3)
+
+
+def test_a_group_has_started_though_a_short_rank_has_ended_before_another_was_seen_to_run() -> None:
+    apart = [ended_pod(OWNER, 0, code=0), running_pod(OWNER, 1)]
+    assert observe.attempt(1, 2, job(OWNER), apart, BEGIN).all_started
+    assert not observe.attempt(1, 2, job(OWNER), [ended_pod(OWNER, 0), apart[1]], BEGIN).all_started
 
 
 # pods, field, text, reason
@@ -149,12 +155,31 @@ def test_age_counts_from_when_the_pods_could_first_be_made() -> None:
     assert observe.attempt(1, 1, None, [], BEGIN).age_seconds == 0
 
 
-def test_pods_that_a_queue_took_back_are_none_of_the_attempt_that_it_gave_its_place_again() -> None:
-    back = job(OWNER, status={"startTime": ago(10)})
-    taken = running_pod(OWNER, 0, metadata={"deletionTimestamp": ago(-90), "deletionGracePeriodSeconds": 120, "name": "old"})
-    deleted = running_pod(OWNER, 1, metadata={"deletionTimestamp": ago(-115), "deletionGracePeriodSeconds": 120})
-    seen = observe.attempt(1, 2, back, [taken, deleted], BEGIN)
-    assert [p.index for p in seen.pods] == [1], "one was deleted 30 s ago, before the start; the other 5 s ago, after it"
+# the Job's start, the pod's creation and deletion in seconds ago, whether the pod counts, reason
+TAKEN_BACK: list[tuple[int | None, int, int | None, bool, str]] = [
+    (10, 60, 30, False, "a queue took it back before it gave the Job its place again"),
+    (10, 9, 5, True, "it was deleted after the start"),
+    (10, 60, 2, False, "its grace is over: the kubelet deletes it anew"),
+    (10, 11, 5, True, "the clocks of the API server and the Job's controller are apart"),
+    (None, 60, 30, False, "its Job is admitted again, which the Job's controller has not seen yet"),
+    (None, 60, None, True, "it is not being deleted"),
+]
+
+
+@pytest.mark.parametrize(("started", "made", "deleted", "counts", "reason"), TAKEN_BACK, ids=[t[-1] for t in TAKEN_BACK])
+def test_pods_that_a_queue_took_back_are_none_of_the_attempt_that_it_gave_its_place_again(
+    started: int | None, made: int, deleted: int | None, counts: bool, reason: str
+) -> None:
+    grace = 120
+    going = {} if deleted is None else {"deletionTimestamp": ago(deleted - grace), "deletionGracePeriodSeconds": grace}
+    pod = running_pod(OWNER, 0, metadata={"creationTimestamp": ago(made), **going})
+    back = job(OWNER, status={"startTime": None if started is None else ago(started)})
+    assert len(observe.attempt(1, 1, back, [pod], BEGIN).pods) == counts, reason
+
+
+def test_pods_whose_job_is_gone_were_not_taken_back_by_a_queue() -> None:
+    pod = running_pod(OWNER, 0, metadata={"deletionTimestamp": ago(1), "deletionGracePeriodSeconds": 0})
+    assert len(observe.attempt(1, 1, None, [pod], BEGIN).pods) == 1
 
 
 def test_the_reason_of_a_failed_job_and_the_image_that_ran_are_told() -> None:

@@ -121,6 +121,11 @@ def test_a_queue_that_takes_the_run_back_stops_its_clock() -> None:
     assert (fields["attemptStartTime"], fields["runningSeconds"]) == (None, 120)
 
 
+def test_pods_that_run_on_for_their_grace_do_not_start_the_clock_again() -> None:
+    fields = outcome(Decision(Do.NOTHING, State.QUEUED, "x"), {}, observed(attempt(job=JobState.SUSPENDED))).fields
+    assert "attemptStartTime" not in fields
+
+
 def ends(cause: str = "RankFailed", counted: bool | None = True, **more: Any) -> Decision:
     return Decision(Do.CLEAR, State.RESTARTING, "it ended", End(cause, counted, **more))
 

@@ -21,6 +21,7 @@ NODE_CONDITIONS = (
 )  # fmt: skip
 """Conditions of the EKS node monitoring agent; False is a fault. Source: aws/eks-node-monitoring-agent v1.7.0."""
 
+_CLOCKS_APART = timedelta(seconds=1)  # pods get their time from the API server, a Job's start is its controller's; whole seconds
 _INVALID_IMAGE = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 
 
@@ -65,8 +66,15 @@ def _age(job: Object | None, now: datetime) -> float:
 
 
 def _taken_back(pod: Object, job: Object | None) -> bool:
-    deleted, started = _deleted_at(pod), ((job or {}).get("status") or {}).get("startTime")
-    return deleted is not None and started is not None and deleted < moment(started)
+    """Whether a pod that is being deleted is older than its Job's start.
+
+    A Job that was given its place again has no start time until its controller has seen that. When the deletion began tells
+    nothing: once a pod's grace is over, its kubelet deletes it anew, now.
+    """
+    if job is None or not pod["metadata"].get("deletionTimestamp"):
+        return False
+    started = (job.get("status") or {}).get("startTime")
+    return not started or moment(started) - moment(pod["metadata"]["creationTimestamp"]) > _CLOCKS_APART
 
 
 def _deleted_at(pod: Object) -> datetime | None:

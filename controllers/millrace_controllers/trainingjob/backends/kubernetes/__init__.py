@@ -34,11 +34,7 @@ class KubernetesTrainer:
         """The current attempt, what is left of earlier ones, the reader pod and the newest reports."""
         ended = int(ctx.status.get("endedAttempt") or 0)
         number = ended + 1
-        current = self._attempt(ctx, number)
-        if current.job is JobState.FAILED and not any(_tells(p) for p in current.pods):
-            current = await self._read(ctx, current)
-        if current.job is JobState.ACTIVE and len(current.pods) < current.nodes and current.age_seconds > _PATIENCE_SECONDS:
-            current = replace(current, refusal=await self._refusal(ctx, number))
+        current = await self._current(ctx, number)
         return Observed(
             current=current,
             leftovers=self._leftovers(ctx, ended),
@@ -50,10 +46,23 @@ class KubernetesTrainer:
             bad_nodes=self._bad_nodes(ctx, current),
         )
 
+    async def _current(self, ctx: Pass, number: int) -> Attempt:
+        """The attempt as it was delivered, or read anew where one stream may be behind another."""
+        current = self._attempt(ctx, number)
+        if current.job is JobState.FAILED and not any(_tells(p) for p in current.pods):
+            current = await self._read(ctx, current)
+        if current.job is JobState.ACTIVE and ctx.spec.kubernetes.queue_name and any(p.deleting for p in current.pods):
+            current = await self._read_job(ctx, current)
+        if current.job is JobState.ACTIVE and len(current.pods) < current.nodes and current.age_seconds > _PATIENCE_SECONDS:
+            current = replace(current, refusal=await self._refusal(ctx, number))
+        return current
+
     def _attempt(self, ctx: Pass, number: int) -> Attempt:
         job = ctx.child(JOBS, pod.attempt_name(ctx.object, number))
-        own = [p for p in ctx.children(PODS) if pods.role(p) == pod.TRAIN and pods.attempt_of(p) == number]
-        return observe.attempt(number, ctx.spec.kubernetes.nodes, job, own, ctx.clock.now())
+        return observe.attempt(number, ctx.spec.kubernetes.nodes, job, self._pods(ctx, number), ctx.clock.now())
+
+    def _pods(self, ctx: Pass, number: int) -> list[Object]:
+        return [p for p in ctx.children(PODS) if pods.role(p) == pod.TRAIN and pods.attempt_of(p) == number]
 
     async def _read(self, ctx: Pass, current: Attempt) -> Attempt:
         """Jobs and pods are watched by streams of their own: why a Job has failed may not have been delivered yet."""
@@ -61,6 +70,11 @@ class KubernetesTrainer:
         own = [p async for p in ctx.client.list_objects(PODS, ctx.namespace, labels=chosen)]
         job = ctx.child(JOBS, pod.attempt_name(ctx.object, current.number))
         return observe.attempt(current.number, current.nodes, job, own, ctx.clock.now())
+
+    async def _read_job(self, ctx: Pass, current: Attempt) -> Attempt:
+        """That a queue took the run back may not have been delivered yet, while the end of its pods has."""
+        job = await ctx.client.find(JOBS, ctx.namespace, pod.attempt_name(ctx.object, current.number))
+        return observe.attempt(current.number, current.nodes, job, self._pods(ctx, current.number), ctx.clock.now())
 
     async def _refusal(self, ctx: Pass, number: int) -> str | None:
         job = ctx.child(JOBS, pod.attempt_name(ctx.object, number))

@@ -48,8 +48,7 @@ def packet_rules(cluster: Cluster) -> list[tuple[str, str, list[str]]]:
 
 def connect(cluster: Cluster, init_pid: int, link: str, address: str) -> None:
     """Gives the namespace of `init_pid` an eth0 on the bridge; its default route comes last, which its init waits for."""
-    if Path(f"/sys/class/net/{link}").exists():
-        _delete_link(link)
+    _delete_link(link)
     _ip(["link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(init_pid)])
     _ip(["link", "set", link, "master", cluster.bridge, "up"])
     inside = ["nsenter", f"--net=/proc/{init_pid}/ns/net", "ip", "-batch", "-"]

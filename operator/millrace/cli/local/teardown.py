@@ -10,6 +10,9 @@ from millrace.cli.local import cgroups, control_plane, footprint, network, proce
 from millrace.cli.local.errors import LocalError
 from millrace.cli.local.progress import Steps
 from millrace.cli.local.settings import Cluster
+from millrace.cli.local.waiting import wait_for
+
+_DELETE_SECONDS = 120.0
 
 
 def down(cluster: Cluster) -> bool:
@@ -54,6 +57,12 @@ def remove_tree(path: Path) -> None:
     if below:
         raise LocalError(f"{below[0]} is a mount below {path}", f"Run: umount {below[0]}, then `millrace local down`.")
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        # The copying of images that an `up` began goes on for a while after that `up` was killed, and fills what is emptied.
+        wait_for(f"{path} to be deleted", lambda: _emptied(path), _DELETE_SECONDS, "Run `millrace local down` again.", every=0.5)
     else:
         path.unlink(missing_ok=True)
+
+
+def _emptied(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)

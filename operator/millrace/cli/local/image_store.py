@@ -110,7 +110,8 @@ def link_root(root: Path) -> None:
         shutil.rmtree(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     source = template().state / "root"
-    run(["cp", "-al", source, root], what="link the images into a node", fix=_LOOK, seconds=600)
+    # It dies with us: a copy that outlives a killed `up` would fill what the next `up` or `down` empties.
+    run(["setpriv", "--pdeathsig", "KILL", "cp", "-al", source, root], what="link the images into a node", fix=_LOOK, seconds=600)
     for database in root.glob("io.containerd.*/*.db"):
         draft = database.with_suffix(".draft")
         shutil.copy2(database, draft)

@@ -25,10 +25,15 @@ _NAME = "sample-object"
 
 
 class Bodies:
-    """The operator's own manifests for a sample object, as text in which name and uid are replaced."""
+    """The operator's own manifests for a sample object, as text in which name and uid are replaced.
 
-    def __init__(self, ns: str) -> None:
-        self._posted = _text(training_job(ns, _NAME))
+    What the raw client works on is paused, so that an operator that may serve the whole cluster keeps its hands off.
+    """
+
+    def __init__(self, ns: str, *, paused: bool) -> None:
+        posted = training_job(ns, _NAME)
+        posted["metadata"]["annotations"] = {labels.PAUSED: str(paused).lower()}
+        self._posted = _text(posted)
         owner = training_job(ns, _NAME)
         owner["metadata"]["uid"] = _UID
         spec = TrainingJobSpec.model_validate(owner["spec"])
@@ -71,7 +76,7 @@ def _text(body: Object) -> str:
 async def raw_run(world: World, objects: int) -> Object:
     """Seconds that the raw client takes."""
     async with namespace(world) as ns:
-        bodies = Bodies(ns)
+        bodies = Bodies(ns, paused=True)
         begun = time.monotonic()
         await each(_made(world, ns, bodies, f"run-{n:05d}") for n in range(objects))
         return {"seconds": time.monotonic() - begun}
@@ -94,7 +99,7 @@ async def operator_run(world: World, objects: int) -> Object:
     async with namespace(world) as ns, operator(ns) as running:
         await until(running.ready, "the operator is ready", timeout=60)
         await asyncio.sleep(3)
-        bodies, before = Bodies(ns), running.cpu_seconds()
+        bodies, before = Bodies(ns, paused=False), running.cpu_seconds()
         begun = time.monotonic()
         await each(
             world.raw.send("POST", TRAINING_JOBS.path(ns), bodies.posted(name))

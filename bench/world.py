@@ -132,13 +132,13 @@ async def namespace(world: World) -> AsyncIterator[str]:
 
 
 async def _emptied(world: World, ns: str) -> None:
-    """Finalizers first, many at a time; a namespace's own deletion would take each kind one object after another."""
+    """Collections at once, then the finalizers; a namespace's own deletion would take each kind one object after another."""
     world.progress(f"tidying up {ns}")
-    names = [o["metadata"]["name"] async for o in world.client.list_objects(TRAINING_JOBS, ns)]
-    await each(_released(world, ns, name) for name in names)
     for path in (TRAINING_JOBS.path(ns), f"/apis/batch/v1/namespaces/{ns}/jobs", f"/api/v1/namespaces/{ns}/pods"):
         with contextlib.suppress(ApiError, aiohttp.ClientError, TimeoutError):
             await world.client.raw("DELETE", path, {"propagationPolicy": "Background", "gracePeriodSeconds": 0})
+    names = [o["metadata"]["name"] async for o in world.client.list_objects(TRAINING_JOBS, ns)]
+    await each(_released(world, ns, name) for name in names)
     await world.client.delete(NAMESPACES, None, ns)
 
     async def gone() -> bool:

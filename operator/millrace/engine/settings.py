@@ -27,7 +27,7 @@ class Settings:
     watch_namespaces: tuple[str, ...] = ()
     """Namespaces that are served; all when empty."""
     images: Images = field(default_factory=Images)
-    workers: int = 32
+    workers: int = 48
     """Passes at the same time."""
     resync_seconds: float = 600.0
     """Longest time between two LISTs of each watched resource."""

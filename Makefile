@@ -72,8 +72,9 @@ images: env ## Build the images (cached by the content of their inputs)
 	$(LOCAL) images operator dataset trainer
 
 .PHONY: cluster-up
-cluster-up: env ## Start the local Kubernetes cluster with the images in it
+cluster-up: env ## Start the local Kubernetes cluster with the images and the CRDs in it
 	$(LOCAL) $(UP) --kwok --images operator,dataset,trainer
+	eval "$$($(LOCAL) env)" && helm upgrade --install millrace-crds charts/millrace-crds --wait --timeout 2m
 
 .PHONY: cluster-down
 cluster-down: env ## Take the local cluster away; caches stay

@@ -19,6 +19,7 @@ class Wire:
         self._target = host, port
         self._open: set[asyncio.StreamWriter] = set()
         self._whole = True
+        self._serving: set[asyncio.Task[None]] = set()
         self.refused = 0
         """Connections that were tried while it was cut."""
 
@@ -32,15 +33,29 @@ class Wire:
         """Let connections through again."""
         self._whole = True
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+    async def close(self) -> None:
+        """Cut it, and wait until nothing of it is left: a loop that ends with open transports warns of them much later."""
+        self.cut()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the loop's next turn
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a connection."""
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._whole:
             self.refused += 1
             writer.transport.abort()
             return
+        self._open.add(writer)
         far_reader, far_writer = await asyncio.open_connection(*self._target)
-        self._open |= {writer, far_writer}
+        self._open.add(far_writer)
         try:
+            if not self._whole:
+                return
             await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
         finally:
             self._open -= {writer, far_writer}
@@ -62,10 +77,10 @@ async def through_a_wire() -> AsyncIterator[tuple[Wire, Credentials]]:
     direct = credentials.load()
     address = urlsplit(direct.server)
     wire = Wire(address.hostname or "127.0.0.1", address.port or 443)
-    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(wire.accept, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
         yield wire, replace(direct, server=f"https://127.0.0.1:{port}")
     finally:
         server.close()
-        wire.cut()
+        await wire.close()

@@ -82,7 +82,7 @@ cluster-down: env ## Take the local cluster away; caches stay
 
 .PHONY: test-cluster
 test-cluster: cluster-up ## Tests against the real control plane
-	$(WITH_CLUSTER) $(PYTEST) -n 2 --dist loadfile -p no:randomly tests/crds tests/contract tests/cluster
+	$(WITH_CLUSTER) $(PYTEST) -n 3 --dist loadgroup -p no:randomly tests/crds tests/contract tests/cluster
 
 .PHONY: e2e
 e2e: cluster-up ## The examples, end to end, at test size

@@ -30,7 +30,11 @@ from support.cluster import (
     training_job,
 )
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]  # the first test may have to build Kueue
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(1800),  # the first test may have to build Kueue
+    pytest.mark.xdist_group("kueue"),
+]
 Object = dict[str, Any]
 
 GROUP = "kueue.x-k8s.io"

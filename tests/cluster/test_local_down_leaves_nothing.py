@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0, reason="a local cluster needs root"),
+    pytest.mark.xdist_group("local"),  # one cluster of that name at a time
 ]
 NAME = "trace-test"
 MOUNTPOINTS = ("/var/lib/kubelet", "/var/lib/cni", "/run/netns")
@@ -158,7 +159,7 @@ def test_a_killed_node_is_noticed_and_comes_back_with_its_devices(local: Local) 
 def test_a_start_that_was_cut_off_is_cleaned_up(local: Local) -> None:
     before = look()
     starting = subprocess.Popen(local.argv("up"), env=local.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until("the first node to be started", (local.folder / "pids" / "node-1.json").exists)
+    until("the first node to be started", (local.folder / "pids" / "node-1.json").exists, starting)
     starting.send_signal(signal.SIGKILL)
     starting.wait()
     local("down")
@@ -169,16 +170,17 @@ def test_a_start_that_was_cut_off_is_cleaned_up(local: Local) -> None:
 @pytest.mark.parametrize("at", ["etcd", "router", "node-2"])
 def test_a_start_that_was_cut_off_is_continued(local: Local, at: str) -> None:
     starting = subprocess.Popen(local.argv("up"), env=local.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(f"{at} to be started", (local.folder / "pids" / f"{at}.json").exists)
+    until(f"{at} to be started", (local.folder / "pids" / f"{at}.json").exists, starting)
     starting.send_signal(signal.SIGKILL)
     starting.wait()
     local("up")
     assert {part["state"] for part in local.parts().values()} == {"Running", "Ready"}
 
 
-def until(what: str, probe: Callable[[], bool], seconds: float = 600) -> None:
+def until(what: str, probe: Callable[[], bool], starting: subprocess.Popen[bytes], seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not probe():
+        assert starting.poll() is None, f"`local up` ended with {starting.returncode} before {what}"
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(0.02)
 

@@ -1,5 +1,7 @@
 """Which engine serves a folder, by what lies in it."""
 
+import asyncio
+import importlib
 from pathlib import Path
 
 from millrace_serve.engine import Engine
@@ -33,12 +35,12 @@ def _check_exported(folder: Path, names: set[str]) -> None:
 
 
 async def load_engine(folder: Path, parameters: Parameters) -> Engine:
-    """A loaded engine; StartProblem where the folder cannot be served. Imports what the folder needs and nothing else."""
+    """A loaded engine; StartProblem where the folder cannot be served.
+
+    Imports what the folder needs and nothing else, beside the event loop: torch takes seconds, and probes want answers.
+    """
     model = gguf(folder)
-    if model is not None:
-        from millrace_serve import llama_engine
-
-        return await llama_engine.load(model, parameters)
-    from millrace_serve import torch_engine
-
-    return await torch_engine.load(folder, parameters)
+    name = "torch_engine" if model is None else "llama_engine"
+    module = await asyncio.to_thread(importlib.import_module, f"millrace_serve.{name}")
+    engine: Engine = await module.load(model or folder, parameters)
+    return engine

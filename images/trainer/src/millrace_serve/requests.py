@@ -192,11 +192,16 @@ def _include_usage(content: Mapping[str, Any], stream: bool) -> bool:
 
 def _prompts(value: Any) -> tuple[Prompt, ...]:
     """A string, token ids, or a list of either."""
-    if isinstance(value, str) or _are_ids(value):
+    if _is_text(value) or _are_ids(value):
         return (value,)
-    if isinstance(value, list) and value and all(isinstance(prompt, str) or _are_ids(prompt) for prompt in value):
+    if isinstance(value, list) and value and all(_is_text(prompt) or _are_ids(prompt) for prompt in value):
         return tuple(value)
     raise bad("prompt", "prompt must be a string, a list of token ids, or a list of such prompts")
+
+
+def _is_text(value: Any) -> bool:
+    """A string, and one that UTF-8 has bytes for: JSON may hold halves of surrogate pairs. UnicodeEncodeError for those."""
+    return isinstance(value, str) and bool(value.encode() or True)
 
 
 def _are_ids(value: Any) -> bool:
@@ -222,10 +227,10 @@ def _message(value: Any, place: str) -> Message:
 
 def _content(value: Any, place: str) -> str:
     """A string, or the joined text of content parts."""
-    if isinstance(value, str):
-        return value
+    if _is_text(value):
+        return str(value)
     parts = value if isinstance(value, list) else []
     texts = [part["text"] for part in parts if isinstance(part, dict) and part.get("type") == "text" and "text" in part]
-    if not parts or len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
+    if not parts or len(texts) != len(parts) or not all(_is_text(text) for text in texts):
         raise bad(place, f"{place} must be text or a list of text parts")
     return "".join(texts)

@@ -201,7 +201,7 @@ class Server:
             return await handler(request)
         except web.HTTPException as error:
             return _error(ApiError(error.status, error.reason), dict(error.headers))
-        except (ApiError, EngineError, UnicodeEncodeError) as error:
+        except (ApiError, EngineError, TimeoutError, UnicodeEncodeError) as error:
             return _error(_failure(error), {})
         except ConnectionResetError:
             raise

@@ -194,7 +194,7 @@ def test_answers_over_http_are_the_same_alone_and_among_others(server: Running) 
 def test_the_log_has_a_json_line_for_each_request_and_never_its_text(server: Running) -> None:
     server.post("/v1/completions", {"model": NAME, "prompt": "confidential", "max_tokens": 2}, **{"x-request-id": "secret-1"})
     server.post("/v1/completions", {"model": NAME, "prompt": "a", "max_tokens": 1}, **{"x-request-id": "no good\t"})
-    found = [line for line in server.lines("request") if line["id"] == "secret-1"][0]
+    found = next(line for line in server.lines("request") if line["id"] == "secret-1")
     assert (found["path"], found["code"], found["completion"]) == ("/v1/completions", 200, 2)
     assert 0 < found["firstSeconds"] <= found["seconds"]
     assert "confidential" not in server.log.read_text()

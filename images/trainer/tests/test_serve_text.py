@@ -1,5 +1,7 @@
 """Text as it grows: whole characters, nothing of a stop string, and the same however it was cut into pieces."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ def fed(pieces: list[bytes], stops: tuple[str, ...] = ()) -> tuple[str, bool]:
 def test_a_text_is_the_same_however_its_bytes_are_cut(text: str, places: list[int]) -> None:
     data = text.encode()
     cuts = sorted({0, len(data), *(place for place in places if place < len(data))})
-    assert fed([data[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]) == (text, False)
+    assert fed([data[a:b] for a, b in pairwise(cuts)]) == (text, False)
 
 
 def test_a_character_appears_when_it_is_whole_and_never_as_a_replacement() -> None:
@@ -27,7 +29,7 @@ def test_a_character_appears_when_it_is_whole_and_never_as_a_replacement() -> No
 
 
 def test_a_character_that_is_never_completed_is_dropped() -> None:
-    assert fed(["a".encode() + "水".encode()[:2]]) == ("a", False)
+    assert fed([b"a" + "水".encode()[:2]]) == ("a", False)
 
 
 STOPS = [

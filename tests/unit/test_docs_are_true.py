@@ -141,6 +141,16 @@ def test_every_variable_of_the_contract_is_documented() -> None:
     assert sorted(v for v in variables if f"`{v}`" not in page) == []
 
 
+def test_every_variable_parameter_and_metric_of_the_server_is_documented() -> None:
+    page = (ROOT / "docs/serve-contract.md").read_text()
+    sources = {path.name: path.read_text() for path in (ROOT / "images/trainer/src/millrace_serve").glob("*.py")}
+    named = set(re.findall(r'"(MILLRACE_[A-Z_]+|millrace_serve_[a-z_]+)"', "".join(sources.values())))
+    named |= set(re.findall(r"^    (\w+): (?:int|str) = ", sources["settings.py"].partition("class Settings")[0], re.MULTILINE))
+    assert len(named) > 20
+    # A counter's name gets its ending when it is shown.
+    assert sorted(name for name in named if f"`{name}" not in page) == []
+
+
 @pytest.mark.parametrize("image", ["trainer", "dataset"])
 def test_every_reason_that_a_worker_may_report_has_a_page(image: str) -> None:
     """Superseded is not shown as a reason: the attempt that reports it is no longer the current one."""

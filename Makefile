@@ -71,11 +71,11 @@ test-images: env $(TRAINER)/.ready ## Tests of what runs in pods: dataset worker
 
 .PHONY: images
 images: env ## Build the images (cached by the content of their inputs)
-	$(LOCAL) images operator dataset trainer
+	$(LOCAL) images operator dataset trainer smollm2
 
 .PHONY: cluster-up
 cluster-up: env ## Start the local Kubernetes cluster with the images and the CRDs in it
-	$(LOCAL) $(UP) --kwok --images operator,dataset,trainer
+	$(LOCAL) $(UP) --kwok --images operator,dataset,trainer,smollm2
 	eval "$$($(LOCAL) env)" && helm upgrade --install millrace-crds charts/millrace-crds --wait --timeout 2m
 
 .PHONY: cluster-down

@@ -32,6 +32,9 @@ def pod(*, ready: bool = False, scheduled: bool = True, **containers: Object) ->
 
 
 CRASHED = {"lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "line one\nno tokenizer.json\n"}}}
+TOLD = {
+    "lastState": {"terminated": {"exitCode": 1, "message": '{"schema": 1, "reason": "BadParameter", "message": "no such one"}'}}
+}
 KILLED = {"lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
 NO_IMAGE = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
 # pod, fault, words of its message, reason
@@ -42,6 +45,7 @@ TROUBLES: list[tuple[Object, Fault | None, str, str]] = [
     (pod(model=refused("it has digest x")), Fault.MODEL, "it has digest x", "the files are others"),
     (pod(model=READ, golden=refused("the answer was 500")), Fault.PROBE, "the answer was 500", "the wrong answer"),
     (pod(model=READ, serve=CRASHED), Fault.SERVER, "exit code 1: no tokenizer.json", "its last line says why"),
+    (pod(model=READ, serve=TOLD), Fault.SERVER, "exit code 1: no such one", "it knows the contract"),
     (pod(model=READ, serve=KILLED), Fault.SERVER, "exit code 137: OOMKilled", "its memory was too small"),
     (pod(model=READ, golden=refused("wrong"), serve=CRASHED), Fault.PROBE, "wrong", "the answer tells more than the crash"),
 ]

@@ -78,14 +78,16 @@ def _ended(found: Object) -> Trouble | None:
     ended = pods.termination(found, SERVE)
     if ended is None:
         return None
-    why = ended.get("message") or ended.get("reason") or "without a word"
-    said = f"the server of pod {found['metadata']['name']} ended with exit code {ended.get('exitCode')}: {_last_line(why)}"
+    said = f"the server of pod {found['metadata']['name']} ended with exit code {ended.get('exitCode')}: {_last_words(ended)}"
     return Trouble(Fault.SERVER, said)
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "without a word"
+def _last_words(ended: Object) -> str:
+    """Servers that know the contract leave JSON with a message; of others the log's last line tells most."""
+    if (told := _json(ended)) is not None and "message" in told:
+        return str(told["message"])
+    lines = [line.strip() for line in str(ended.get("message") or "").splitlines() if line.strip()]
+    return lines[-1] if lines else str(ended.get("reason") or "without a word")
 
 
 def _status(found: Object, container: str) -> Object | None:
@@ -93,8 +95,14 @@ def _status(found: Object, container: str) -> Object | None:
 
 
 def _report(ended: Object | None) -> Object | None:
+    """What a helper of ours left."""
+    told = _json(ended or {})
+    return told if told is not None and "ok" in told else None
+
+
+def _json(ended: Object) -> Object | None:
     try:
-        loaded = json.loads((ended or {}).get("message") or "")
+        loaded = json.loads(ended.get("message") or "")
     except ValueError:
         return None
-    return loaded if isinstance(loaded, dict) and "ok" in loaded else None
+    return loaded if isinstance(loaded, dict) else None

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -98,6 +99,7 @@ def _serve(env: dict[str, str], log: str) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ.update(env)
+    tempfile.tempdir = None  # what the process that imported torch found is not this environment's
     sys.exit(main())
 
 
@@ -168,6 +170,7 @@ def environment(folder: Path, root: Path, port: int, parameters: Mapping[str, st
         "MILLRACE_SERVE_PARAMETERS": json.dumps({"threads": "1", **parameters}),
         "MILLRACE_TERMINATION_LOG": str(root / "termination"),
         "MILLRACE_DRAIN_SECONDS": "0.5",
+        "TMPDIR": str(root),  # what a killed server leaves goes with the test
         **env,
     }
 

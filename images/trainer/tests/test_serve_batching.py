@@ -263,11 +263,12 @@ def test_an_answer_is_the_same_alone_and_among_others(folder: Path, sampling: Sa
     assert len(set(alone)) > 5
 
 
-def test_logits_do_not_depend_on_the_batch_in_a_single_bit(folder: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_logits_do_not_depend_on_the_batch_in_a_single_bit(folder: Path, threads: int) -> None:
     from millrace_serve.settings import Parameters
     from millrace_serve.torch_engine import Model
 
-    model = Model(folder, Parameters(maxBatch=7, threads=1))
+    model = Model(folder, Parameters(maxBatch=7, threads=threads))
     prompts = [model.vocabulary.encode(prompt) for prompt in PROMPTS[:7]]
     for slot, prompt in enumerate(prompts):
         model.prefill(prompt, slot, 0)

@@ -144,7 +144,7 @@ async def load(model: Path, parameters: Parameters) -> LlamaEngine:
     try:
         server = await asyncio.to_thread(_start, model, parameters, _socket(folder))
         return LlamaEngine(server, folder, await _facts(_socket(folder)))
-    except (RuntimeError, ValueError, EngineError) as error:
+    except (ImportError, RuntimeError, ValueError, EngineError) as error:
         folder.cleanup()
         raise StartProblem("ModelUnreadable", f"llama.cpp cannot load {model.name}: {error}") from error
 

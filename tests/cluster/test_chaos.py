@@ -22,9 +22,20 @@ import pytest
 
 from millrace.kube import labels
 from millrace.kube.client import Client
-from millrace.kube.resources import JOBS, PODS, SERVICES
+from millrace.kube.resources import DEPLOYMENTS, JOBS, PODS, SERVICES
 from support import cluster
-from support.cluster import DATASETS, TRAINING_JOBS, WRITE_MODEL, condition, eventually, gone, reaches, training_job
+from support.cluster import (
+    DATASETS,
+    MODEL_ENDPOINTS,
+    TRAINING_JOBS,
+    WRITE_MODEL,
+    condition,
+    eventually,
+    gone,
+    model_endpoint,
+    reaches,
+    training_job,
+)
 from support.processes import Process, environment, started
 from support.recorder import Recorder, attempt_of, index_of, recording
 
@@ -164,7 +175,29 @@ def generated(ns: str, name: str) -> Object:
     }
 
 
-LIVES: tuple[Callable[[Stage, str], Awaitable[None]], ...] = (plain, failing_once, suspended, deleted, fed)
+async def served(stage: Stage, name: str) -> None:
+    """An endpoint that is rolled over and deleted."""
+    made = await stage.client.create(MODEL_ENDPOINTS, model_endpoint(stage.ns, name))
+    uid, tally = made["metadata"]["uid"], stage.tally
+    await reaches(stage.client, MODEL_ENDPOINTS, stage.ns, name, "Serving", timeout=PATIENCE)
+    await stage.client.patch(MODEL_ENDPOINTS, stage.ns, name, {"spec": {"kubernetes": {"env": [{"name": "TWO", "value": "2"}]}}})
+
+    async def rolled_over() -> Object | None:
+        found = await stage.client.get(MODEL_ENDPOINTS, stage.ns, name)
+        ready = condition(found, "Ready")
+        return found if (ready["status"], ready["observedGeneration"]) == ("True", 2) else None
+
+    done = await eventually(rolled_over, f"{name} is rolled over", timeout=PATIENCE)
+    tally.expect(f"{name}: conditions", sorted(c["type"] for c in done["status"]["conditions"]), ["Available", "Ready"])
+    await stage.remove(MODEL_ENDPOINTS, name)
+    await nothing_left(stage, uid, "a deleted endpoint")
+    for kind, number in (("Deployment", 1), ("Service", 1), ("Pod", 2)):
+        tally.expect(f"{name}: {kind}s", len(stage.seen.of(uid, kind)), number)
+
+
+LIVES: tuple[Callable[[Stage, str], Awaitable[None]], ...] = (plain, failing_once, suspended, deleted, fed, served)
+RECORDED = frozenset({plain, failing_once, suspended, fed})
+"""Lives that leave the record of a run on the claim."""
 
 
 # -- what must hold ----------------------------------------------------------------------------------------------------------
@@ -197,13 +230,13 @@ def history(stage: Stage, name: str, uid: str, *, attempts: int, nodes: int, rea
 
 
 async def nothing_left(stage: Stage, uid: str, what: str) -> None:
-    """Jobs, Services and pods of an object are gone."""
+    """Jobs, Deployments, Services and pods of an object are gone."""
 
     async def left() -> list[str]:
         chosen = f"{labels.OWNER_UID}={uid}"
         return [
             f"{r.kind} {o['metadata']['name']}"
-            for r in (JOBS, SERVICES, PODS)
+            for r in (JOBS, DEPLOYMENTS, SERVICES, PODS)
             async for o in stage.client.list_objects(r, stage.ns, labels=chosen)
         ]
 
@@ -301,7 +334,7 @@ async def test_an_operator_that_is_killed_at_any_call_makes_what_an_uninterrupte
             await all_of([kill_again_and_again(nursery, tally), *(lane(stage, life) for life in LIVES)])
             tally.expect("names that existed twice", seen.doubled(), [])
             kept = await records(client, ns)
-            wanted = sum(count for shape, count in tally.lives.items() if shape != "deleted")
+            wanted = sum(tally.lives[life.__name__] for life in RECORDED)
             tally.expect("run records on the claim", len({r["name"] for r in kept}), wanted)
             tally.expect("run records that are there twice", len(kept) - wanted, 0)
         finally:

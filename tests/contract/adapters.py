@@ -9,10 +9,12 @@ from typing import Any
 from millrace.engine.backend import Backend
 from millrace.engine.controller import Pass
 from millrace.kube.client import Client
-from millrace.kube.resources import JOBS, PODS, Resource
+from millrace.kube.resources import DEPLOYMENTS, JOBS, PODS, Resource
 from millrace_controllers.dataset.backends.kubernetes import KubernetesDataset
+from millrace_controllers.modelendpoint import models
+from millrace_controllers.modelendpoint.backends.kubernetes import KubernetesServer
 from millrace_controllers.trainingjob.backends.kubernetes import KubernetesTrainer
-from support.cluster import DATASETS, TRAINING_JOBS, WRITE_MODEL, training_job
+from support.cluster import DATASETS, MODEL_ENDPOINTS, TRAINING_JOBS, WRITE_MODEL, model_endpoint, training_job
 
 Object = dict[str, Any]
 
@@ -61,6 +63,19 @@ async def pods_of(client: Client, obj: Object) -> dict[str, str]:
     chosen = f"millrace.dev/owner-uid={obj['metadata']['uid']}"
     found = [p async for p in client.list_objects(PODS, obj["metadata"]["namespace"], labels=chosen)]
     return {p["metadata"]["name"]: p["metadata"]["uid"] for p in found}
+
+
+async def serving_of(client: Client, obj: Object) -> dict[str, str]:
+    """Deployments of an object that ask for pods, by name, with their uids."""
+    chosen = f"millrace.dev/owner-uid={obj['metadata']['uid']}"
+    found = [d async for d in client.list_objects(DEPLOYMENTS, obj["metadata"]["namespace"], labels=chosen)]
+    return {d["metadata"]["name"]: d["metadata"]["uid"] for d in found if d["spec"]["replicas"]}
+
+
+async def delete_deployments(client: Client, obj: Object) -> None:
+    """As somebody with kubectl would."""
+    for name in await serving_of(client, obj):
+        await client.delete(DEPLOYMENTS, obj["metadata"]["namespace"], name)
 
 
 def _training_deadline(manifest: Object) -> None:
@@ -112,5 +127,20 @@ ADAPTERS = (
         create_verb="create",
         create_resource="jobs",
         missing="jobs.batch",
+    ),
+    Adapter(
+        name="ModelEndpoint on kubernetes",
+        backend=KubernetesServer(),
+        resource=MODEL_ENDPOINTS,
+        done="Serving",
+        running="Loading",
+        quick=model_endpoint,
+        endless=lambda ns, name: model_endpoint(ns, name, "sleep 600"),
+        wanted=lambda ctx, _observed: models.target(ctx.spec, ctx.status, lambda _: None),
+        things=serving_of,
+        vanish=delete_deployments,
+        create_verb="apply",
+        create_resource="deployments",
+        missing="deployments.apps",
     ),
 )

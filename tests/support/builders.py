@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from millrace.api.v1alpha1.dataset import DatasetSpec
+from millrace.api.v1alpha1.modelendpoint import ModelEndpointSpec
 from millrace.api.v1alpha1.trainingjob import TrainingJobSpec
 from millrace.engine.clock import stamp
 from millrace.engine.progress import Push
@@ -256,3 +257,24 @@ def verified(**change: Any) -> Verification:
 def not_verified(reason: str = "ModelCorrupt") -> Verification:
     """The reader pod's word: something is wrong."""
     return Verification(UID, {"schema": 1, "ok": False, "reason": reason, "message": "one byte differs"})
+
+
+# -- endpoints -------------------------------------------------------------------------------------------------------
+
+MODEL_DIGEST = "sha256:" + "a" * 64
+
+
+def endpoint_spec(**change: Any) -> Object:
+    """Two pods of our own server for a model on a claim; keys are API names."""
+    base: Object = {"model": {"uri": "claim://results/gpt/model", "digest": MODEL_DIGEST}, "kubernetes": {"replicas": 2}}
+    return merged(base, change)
+
+
+def typed_endpoint(**change: Any) -> ModelEndpointSpec:
+    """The same, parsed."""
+    return ModelEndpointSpec.model_validate(endpoint_spec(**change))
+
+
+def endpoint(status: Object | None = None, metadata: Object | None = None, name: str = "chat", **change: Any) -> Object:
+    """A ModelEndpoint as the API server gives it."""
+    return _object("ModelEndpoint", name, endpoint_spec(**change), status, metadata)

@@ -22,10 +22,12 @@ from millrace.engine.runtime import Runtime
 from millrace.engine.settings import from_environment
 from millrace.kube import credentials
 from millrace.kube.client import Client
+from millrace.kube.resources import of_kind
 from millrace.telemetry import logs
 
-FIRST_LISTING = 5
-MOST_CALLS = 26
+FIRST_LISTING = len({r for c in controllers() for r in (of_kind(c.kind), *c.children)})
+"""Calls with which an operator begins: one for each resource that it watches."""
+MOST_CALLS = FIRST_LISTING + 21
 
 
 @dataclass(frozen=True)

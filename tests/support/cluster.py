@@ -25,6 +25,7 @@ Object = dict[str, Any]
 KINDS = {c.kind.name: c for c in controllers()}
 TRAINING_JOBS = of_kind(KINDS["TrainingJob"].kind)
 DATASETS = of_kind(KINDS["Dataset"].kind)
+MODEL_ENDPOINTS = of_kind(KINDS["ModelEndpoint"].kind)
 HOST = "10.112.0.1"
 """Where pods of the local cluster reach this machine."""
 
@@ -63,7 +64,7 @@ async def namespace(client: Client, *, prefix: str = "t", labels: dict[str, str]
     try:
         yield name
     finally:
-        for resource in (TRAINING_JOBS, DATASETS):
+        for resource in (TRAINING_JOBS, DATASETS, MODEL_ENDPOINTS):
             async for found in client.list_objects(resource, name):
                 with contextlib.suppress(ApiError):
                     await client.patch(resource, name, found["metadata"]["name"], {"metadata": {"finalizers": None}})
@@ -112,7 +113,7 @@ async def reaches(
     client: Client, resource: Resource, ns: str, name: str, reason: str, *, type_: str = "", timeout: float = 90.0
 ) -> Object:
     """The object once its summary condition has a reason."""
-    summary = type_ or ("Ready" if resource is DATASETS else "Succeeded")
+    summary = type_ or KINDS[resource.kind].kind.summary
 
     async def check() -> Object | None:
         found = await client.find(resource, ns, name)
@@ -216,3 +217,33 @@ def training_job(ns: str, name: str, script: str, *, image: str = "", **spec: An
 
 WRITE_MODEL = "echo weights > $MILLRACE_OUTPUT_DIR/model-$MILLRACE_NODE_RANK"
 """The least that a foreign program must leave."""
+
+
+LIST_FILES = "cd $MILLRACE_MODEL_DIR && exec python3 -m http.server $MILLRACE_PORT"
+"""A server that answers with the files of its model: /NAME is a file, / is the list."""
+
+
+def model_endpoint(ns: str, name: str, script: str = LIST_FILES, *, asks: str = "/", says: str = "", **spec: Any) -> Object:
+    """A ModelEndpoint that runs a shell script in the operator's image; its golden request is GET `asks`, which must hold `says`.
+
+    The model is a folder of the image unless the spec names another.
+    """
+    kubernetes = {
+        "image": images().operator,
+        "command": ["sh", "-c"],
+        "args": [script],
+        "protocol": "Custom",
+        "readyPath": "/",
+        "resources": {"cpu": "20m", "memory": "64Mi"},
+        "drainSeconds": 2,
+        "terminationGracePeriodSeconds": 4,
+        **spec.pop("kubernetes", {}),
+    }
+    probe = {"request": {"method": "GET", "path": asks}, "expect": {"status": 200, **({"contains": says} if says else {})}}
+    made = {"model": {"uri": "file:///etc"}, "kubernetes": kubernetes, "probe": probe, **spec}
+    return {
+        "apiVersion": "millrace.dev/v1alpha1",
+        "kind": "ModelEndpoint",
+        "metadata": {"name": name, "namespace": ns},
+        "spec": made,
+    }

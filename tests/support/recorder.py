@@ -13,10 +13,10 @@ import aiohttp
 
 from millrace.kube import credentials, labels
 from millrace.kube.client import open_session
-from millrace.kube.resources import JOBS, PODS, SERVICES, Resource
+from millrace.kube.resources import DEPLOYMENTS, JOBS, PODS, SERVICES, Resource
 
 Object = dict[str, Any]
-WATCHED = (JOBS, SERVICES, PODS)
+WATCHED = (JOBS, DEPLOYMENTS, SERVICES, PODS)
 
 
 @dataclass

@@ -40,7 +40,7 @@ def prose(page: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
-    links = [link for link in _LINK.findall(prose(page)) if not re.match(r"[a-z]+:|#", link)]
+    links = [link for link in _LINK.findall(_SPAN.sub("", prose(page))) if not re.match(r"[a-z]+:|#", link)]
     assert [link for link in links if not (page.parent / link.partition("#")[0]).exists()] == []
 
 
@@ -139,6 +139,16 @@ def test_every_variable_of_the_contract_is_documented() -> None:
     variables = set(re.findall(r'"(MILLRACE_[A-Z_]+|MASTER_ADDR|MASTER_PORT|WORLD_SIZE)"', source)) - {"MILLRACE_TASK"}
     assert len(variables) > 15
     assert sorted(v for v in variables if f"`{v}`" not in page) == []
+
+
+def test_every_variable_parameter_and_metric_of_the_server_is_documented() -> None:
+    page = (ROOT / "docs/serve-contract.md").read_text()
+    sources = {path.name: path.read_text() for path in (ROOT / "images/trainer/src/millrace_serve").glob("*.py")}
+    named = set(re.findall(r'"(MILLRACE_[A-Z_]+|millrace_serve_[a-z_]+)"', "".join(sources.values())))
+    named |= set(re.findall(r"^    (\w+): (?:int|str) = ", sources["settings.py"].partition("class Settings")[0], re.MULTILINE))
+    assert len(named) > 20
+    # A counter's name gets its ending when it is shown.
+    assert sorted(name for name in named if f"`{name}" not in page) == []
 
 
 @pytest.mark.parametrize("image", ["trainer", "dataset"])

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from millrace import __version__
-from millrace.cli import logs, plan, release, status, wait
+from millrace.cli import ask, logs, plan, release, status, wait
 from millrace.cli.problems import Exit, Problem
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ _ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True, "help_opt
 app.command("status")(status.status)
 app.command("wait")(wait.wait)
 app.command("logs")(logs.logs)
+app.command("ask")(ask.ask)
 app.command("plan")(plan.plan)
 app.command("release")(release.release)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -71,22 +71,32 @@ async def _show(target: Target, names: list[str], all_namespaces: bool, watch: b
 
 async def collected(connection: Connection, names: list[str], namespace: str | None) -> list[Row]:
     """Rows of the named objects, or of all. Raises Problem (not found) where a name has no object."""
+    import asyncio
+
     from millrace.cli import view
     from millrace.cli.problems import Exit, Problem
     from millrace.engine.clock import SystemClock
     from millrace.engine.registry import controllers
 
     now = SystemClock().now()
-    rows = [
-        view.row(obj, controller.kind, now)
-        for controller in controllers()
-        for obj in await connection.list_all(controller, namespace)
-    ]
+    found = [(c.kind, obj) for c in controllers() for obj in await connection.list_all(c, namespace)]
+    rows = await asyncio.gather(*(_with_traffic(connection, obj, view.row(obj, kind, now)) for kind, obj in found))
     missing = [name for name in names if not any(_named(r, name) for r in rows)]
     if missing:
         where = f"namespace {namespace}" if namespace else "any namespace"
         raise Problem(f"not found in {where}: {', '.join(missing)}", "`millrace status -A` shows every object.", Exit.NOT_FOUND)
     return view.ordered(r for r in rows if not names or any(_named(r, name) for name in names))
+
+
+async def _with_traffic(connection: Connection, obj: dict[str, Any], row: Row) -> Row:
+    """Endpoints are asked what they do; every other kind is shown as it is."""
+    from dataclasses import replace
+
+    from millrace.cli.traffic import measured
+
+    if row.kind != "modelendpoint" or (seen := await measured(connection, obj)) is None:
+        return row
+    return replace(row, requests_per_second=seen.per_second, latency_p50=seen.p50, latency_p99=seen.p99)
 
 
 def _named(row: Row, typed: str) -> bool:

@@ -89,12 +89,17 @@ class Client:
         """Lines of a container's log; with `follow` until it ends."""
         parameters = {"container": container, "tailLines": str(lines), "follow": str(follow).lower()}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        async for line in self.lines("GET", path, None, **parameters):
+            yield line
+
+    async def lines(self, method: str, path: str, body: Object | None = None, **parameters: str) -> AsyncIterator[str]:
+        """Lines of an answer as they come, for as long as they do."""
         unbounded = aiohttp.ClientTimeout(total=None, sock_connect=30)
-        async with self._open("GET", path, parameters=parameters, timeout=unbounded) as answer:
+        async with self._open(method, path, body, parameters=parameters, timeout=unbounded) as answer:
             if answer.status >= 400:
-                raise from_answer(answer.status, await _body(answer), None)
+                raise from_answer(answer.status, await _body(answer), answer.headers.get("Retry-After"))
             async for line in answer.content:
-                yield line.decode(errors="replace").rstrip("\n")
+                yield line.decode(errors="replace").rstrip("\r\n")
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

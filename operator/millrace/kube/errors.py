@@ -59,12 +59,16 @@ _BY_STATUS: dict[int, type[ApiError]] = {400: Invalid, 403: Forbidden, 404: NotF
 
 
 def from_answer(status: int, body: dict[str, Any], retry_after: str | None) -> ApiError:
-    """The typed error of a Status answer."""
+    """The typed error of a Status answer, or of what a server behind the API server's proxy says in OpenAI's form."""
     reason = str(body.get("reason") or "")
-    message = str(body.get("message") or f"HTTP {status}")
+    message = str(body.get("message") or _inner(body.get("error")) or f"HTTP {status}")
     if status == 409:
         return (AlreadyExists if reason == "AlreadyExists" else Conflict)(status, reason, message)
     error = _BY_STATUS.get(status, Unavailable if status >= 500 else ApiError)(status, reason, message)
     if isinstance(error, Throttled) and retry_after and retry_after.isdigit():
         error.after = float(retry_after)
     return error
+
+
+def _inner(error: Any) -> str:
+    return str(error.get("message") or "") if isinstance(error, dict) else str(error or "")

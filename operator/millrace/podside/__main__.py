@@ -1,4 +1,4 @@
-"""`python -m millrace.podside preflight|verify|tail|sweep`; the task comes as JSON in MILLRACE_TASK."""
+"""`python -m millrace.podside golden|model|preflight|sweep|tail|verify`; the task comes as JSON in MILLRACE_TASK."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import json
 import os
 import sys
 
-from millrace.podside import preflight, sweep, tail, verify
+from millrace.podside import golden, model, preflight, sweep, tail, verify
 
-PROGRAMS = {"preflight": preflight.run, "verify": verify.run, "tail": tail.run, "sweep": sweep.run}
+PROGRAMS = {
+    "golden": golden.run,
+    "model": model.run,
+    "preflight": preflight.run,
+    "sweep": sweep.run,
+    "tail": tail.run,
+    "verify": verify.run,
+}
 
 
 def main() -> int:

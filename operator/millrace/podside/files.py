@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 RECORD = "run.json"
+PROGRESS = "progress.json"
 POINTER = "latest.json"
 _CHUNK = 4 * 1024 * 1024
 _LIMIT = 4096

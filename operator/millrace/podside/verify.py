@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from millrace.podside.files import POINTER, RECORD, read_json, report, sha256, tree_digest, write_json
+from millrace.podside.files import POINTER, PROGRESS, RECORD, read_json, report, sha256, tree_digest, write_json
 
 _MAX_METRICS = 32
 """As many as fit into a termination message beside the rest."""
@@ -86,6 +86,7 @@ def seal(task: Task, output: Path, checkpoints: Path) -> Report:
         "attempt": task["attempt"],
         "completedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "model": {"path": ".", "digest": digest, "files": files, "bytes": size},
+        "aside": [p.relative_to(output).as_posix() for p in _aside(output, checkpoints)],
     }
     write_json(output / RECORD, record)
     return record
@@ -94,7 +95,7 @@ def seal(task: Task, output: Path, checkpoints: Path) -> Report:
 def _aside(output: Path, checkpoints: Path) -> tuple[Path, ...]:
     """What lies in the output but is not the model. Checkpoints that do not lie in a folder below it cannot be told apart."""
     apart = output.resolve() in checkpoints.resolve().parents
-    return (output / RECORD, output / "progress.json", *((checkpoints,) if apart else ()))
+    return (output / RECORD, output / PROGRESS, *((checkpoints,) if apart else ()))
 
 
 def check_pointer(checkpoints: Path, run_id: str) -> Report | None:

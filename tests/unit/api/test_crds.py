@@ -22,6 +22,7 @@ ALLOWED = {
     "type", "description", "enum", "pattern", "format", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems",
     "minProperties", "maxProperties", "default", "items", "properties", "additionalProperties", "required",
     "x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+    "x-kubernetes-preserve-unknown-fields",
 }  # fmt: skip
 
 

@@ -15,11 +15,11 @@ from millrace.api.common import (
     Model,
     Name,
     ObjectReference,
-    Quantity,
     cel,
     exactly_one,
     same_member,
 )
+from millrace.api.pods import EnvVar, PodResources, PullPolicy, Toleration
 from millrace.api.resource import AGE, Column, Kind, summary_columns
 
 MEMBERS = ("kubernetes",)
@@ -78,19 +78,9 @@ class Limits(Model):
     max_restarts: int = Field(default=3, ge=0, le=1000, description="Counted restarts; disruptions are not counted.")
 
 
-class EnvVar(Model):
-    """An environment variable of the training container."""
-
-    name: str = Field(min_length=1, max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name.")
-    value: str = Field(default="", max_length=8192, description="Value.")
-
-
-class Resources(Model):
+class Resources(PodResources):
     """Resources of one pod, by hand; what `instanceType` would say is not asked then."""
 
-    cpu: Quantity = Field(default="1", description="CPU.")
-    memory: Quantity = Field(default="2Gi", description="Memory request and limit.")
-    gpus: int = Field(default=0, ge=0, le=64, description="nvidia.com/gpu per pod.")
     efa: int = Field(default=0, ge=0, le=64, description="vpc.amazonaws.com/efa per pod.")
 
 
@@ -109,15 +99,6 @@ class CapacityBlock(Model):
         json_schema_extra={"format": "date-time"},
         description="When the capacity ends; the run is checkpointed and stopped 45 minutes before.",
     )
-
-
-class Toleration(Model):
-    """As core/v1 Toleration."""
-
-    key: str | None = Field(default=None, max_length=253, description="Taint key.")
-    operator: Literal["Exists", "Equal"] = Field(default="Equal", description="How the key is matched.")
-    value: str | None = Field(default=None, max_length=253, description="Taint value.")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(default=None, description="Taint effect.")
 
 
 class Placement(Model):
@@ -198,7 +179,7 @@ class KubernetesTraining(Model):
 
     runtime: Literal["torchrun", "nemo"] | None = Field(default=None, description="One of our entry points (images/trainer).")
     image: Image | None = Field(default=None, description="Image; the operator's trainer image by default with `runtime`.")
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(default="IfNotPresent", description="As in a pod.")
+    image_pull_policy: PullPolicy = Field(default="IfNotPresent", description="As in a pod.")
     image_pull_secrets: list[ClaimName] | None = Field(default=None, max_length=8, description="Secrets to pull with.")
     command: list[str] | None = Field(default=None, min_length=1, max_length=64, description="Entry point of your image.")
     args: list[str] | None = Field(default=None, max_length=256, description="Arguments.")

@@ -6,9 +6,9 @@ import functools
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
@@ -16,6 +16,7 @@ from millrace.cli.local import builds, control_plane, node, packages, status, te
 from millrace.cli.local.archives import Image, ensure_busybox
 from millrace.cli.local.errors import LocalError
 from millrace.cli.local.external import check_and_push
+from millrace.cli.local.image_store import known_images
 from millrace.cli.local.images import ensure_image, image_names
 from millrace.cli.local.loading import resolve
 from millrace.cli.local.progress import Steps, console, escape
@@ -36,6 +37,7 @@ app = typer.Typer(help="A real Kubernetes cluster on this machine.", no_args_is_
 node_app = typer.Typer(help="Stop and start single nodes, for fault tests.", no_args_is_help=True)
 app.add_typer(node_app, name="node")
 
+CHART_IMAGES = ("operator", "trainer", "dataset")
 P = ParamSpec("P")
 Name = Annotated[str, typer.Option("--name", help="The cluster's name.")]
 
@@ -126,6 +128,20 @@ def env_command(name: Name = "default") -> None:
 
 def environment(cluster: Cluster) -> str:
     return f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))} PATH={shlex.quote(str(cluster.bin))}:$PATH"
+
+
+@app.command("values")
+@reported
+def values_command() -> None:
+    """Prints values for the chart that name the images built here: helm install ... -f <(millrace local values)."""
+    typer.echo(json.dumps(values(known_images()), indent=2))
+
+
+def values(images: Mapping[str, str]) -> dict[str, Any]:
+    """The chart's `images` for full names by the name without a tag; only those that the chart knows."""
+    split = {name.rpartition("/")[2]: full.rpartition(":") for name, full in images.items()}
+    made = {name: {"repository": split[name][0], "tag": split[name][2]} for name in CHART_IMAGES if name in split}
+    return {"images": made}
 
 
 @app.command("load")

@@ -1,0 +1,39 @@
+"""ModelEndpoint: serves a model, asks each pod a golden question, rolls over without a failed request."""
+
+from millrace.api.v1alpha1.modelendpoint import KIND, ModelEndpointSpec
+from millrace.engine.cache import Key
+from millrace.engine.controller import Controller, Object, Rule
+from millrace.engine.settings import Settings
+from millrace.kube.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, PODS, SERVICES
+from millrace_controllers.modelendpoint import models, reconcile, status
+from millrace_controllers.modelendpoint.backends.kubernetes import manifests
+
+
+def _references(obj: Object) -> tuple[Key, ...]:
+    reference = (obj["spec"].get("model") or {}).get("trainingJobRef")
+    return (Key("trainingjobs", obj["metadata"]["namespace"], reference["name"]),) if reference else ()
+
+
+def _preview(obj: Object, settings: Settings) -> list[Object]:
+    """A model that a TrainingJob will make is shown as if it lay where that is not known yet."""
+    spec = ModelEndpointSpec.model_validate(obj["spec"])
+    uri = spec.model.uri or "claim://the-output-of-the-trainingjob"
+    return manifests.everything(obj, spec, uri, spec.model.digest, models.revision(spec, uri, spec.model.digest), settings)
+
+
+CONTROLLER = Controller(
+    kind=KIND,
+    reconcile=reconcile.reconcile,
+    finalize=reconcile.finalize,
+    explain=status.explain,
+    children=(DEPLOYMENTS, PODS, SERVICES, DISRUPTION_BUDGETS),
+    rules=(
+        Rule("apps", ("deployments",), ("get", "list", "watch", "create", "patch", "delete")),
+        Rule("policy", ("poddisruptionbudgets",), ("get", "list", "watch", "create", "patch", "delete")),
+        Rule("", ("services",), ("get", "list", "watch", "create", "patch", "delete")),
+        Rule("", ("pods",), ("get", "list", "watch", "patch")),
+    ),
+    reasons=status.REASONS,
+    references=_references,
+    preview=_preview,
+)

@@ -1,0 +1,56 @@
+"""The stages of a ModelEndpoint's pass."""
+
+from __future__ import annotations
+
+from millrace.engine.controller import Pass
+from millrace.engine.outcome import Outcome
+from millrace_controllers.modelendpoint import models, plan, status
+from millrace_controllers.modelendpoint.backends.kubernetes import KubernetesServer, manifests
+from millrace_controllers.modelendpoint.observed import Observed, Target
+from millrace_controllers.modelendpoint.plan import Step
+
+BACKEND = KubernetesServer()
+
+
+async def reconcile(ctx: Pass) -> Outcome:
+    """One pass: which model? observe, decide, act, say."""
+    observed = await BACKEND.observe(ctx)
+    try:
+        target = models.target(ctx.spec, ctx.status, lambda name: ctx.lookup("trainingjobs", name))
+    except models.ModelNotReady as missing:
+        return await _without_model(ctx, observed, str(missing))
+    return await _with_model(ctx, observed, target)
+
+
+async def _with_model(ctx: Pass, observed: Observed, target: Target) -> Outcome:
+    replicas = manifests.replicas(ctx.spec)
+    step = plan.next_step(target, replicas, observed, ctx.status.get("appliedGeneration"))
+    match step:
+        case Step.MAKE:
+            await BACKEND.create(ctx, target)
+        case Step.SCALE:
+            await BACKEND.scale(ctx)
+        case Step.NOTHING:
+            pass
+    if step is not Step.NOTHING:
+        observed = await BACKEND.observe(ctx)
+    return status.outcome(target, replicas, observed, ctx.status, manifests.url(ctx.object, ctx.spec))
+
+
+async def _without_model(ctx: Pass, observed: Observed, why: str) -> Outcome:
+    """What an earlier spec made serves on until there is something to roll over to; suspension holds all the same."""
+    deployed = observed.deployed
+    if deployed is not None and ctx.spec.suspend and deployed.replicas:
+        await BACKEND.scale(ctx)
+        observed = await BACKEND.observe(ctx)
+    return status.waiting(why, observed, suspended=ctx.spec.suspend)
+
+
+async def finalize(ctx: Pass) -> Outcome:
+    """Take the pods down; requests in flight are finished."""
+    if ctx.spec.deletion_policy == "Retain":
+        await BACKEND.orphan(ctx)
+        return Outcome(released=True)
+    if not await BACKEND.delete(ctx):
+        return status.deleting()
+    return Outcome(released=True)

@@ -1,0 +1,198 @@
+"""What a ModelEndpoint says of itself: pure functions from what was observed to conditions and fields. Its reasons live here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from millrace.engine import reasons
+from millrace.engine.conditions import find
+from millrace.engine.outcome import Event, Outcome, Verdict
+from millrace.engine.reasons import Reason
+from millrace_controllers.modelendpoint.observed import Fault, Observed, ServingPod, Target, Trouble
+
+Object = dict[str, Any]
+
+SERVING = Reason("Serving", "Pods that answered the golden request get requests.", "Nothing: `millrace ask NAME TEXT` asks it.")
+MODEL_NOT_READY = Reason(
+    "ModelNotReady",
+    "The TrainingJob that makes the model does not exist or has not succeeded.",
+    "Wait for it, or look at it: kubectl describe trainingjob NAME. The endpoint goes on by itself.",
+)
+LOADING = Reason(
+    "Loading",
+    "Pods read their model, load it and are asked the golden request.",
+    "Wait. If it stays, the pods' logs say what they do: millrace logs modelendpoint/NAME.",
+)
+ROLLING_OUT = Reason(
+    "RollingOut",
+    "New pods take over from old ones, one by one; old ones serve until then.",
+    "Wait; status.traffic says who gets requests.",
+)
+PROBE_FAILED = Reason(
+    "ProbeFailed",
+    "A new pod answered the golden request otherwise than expected; it gets no requests, the pods before it serve on.",
+    "Read the answer in the message; mend the model or spec.probe, or go back to the model before.",
+)
+MODEL_REFUSED = Reason(
+    "ModelRefused",
+    "The model is not where it should be, or its files are not those that were asked for.",
+    "Put the right files there, or correct spec.model; a TrainingJob that runs again makes new ones.",
+)
+SERVER_FAILED = Reason(
+    "ServerFailed",
+    "The server ended, or its model was not loaded in time.",
+    "Read its log: millrace logs modelendpoint/NAME. More memory in spec.kubernetes.resources is the commonest cure.",
+)
+PODS_WAIT = Reason(
+    "PodsWait",
+    "A pod cannot start yet: no node has room, its image or volume is not there, or the API server refuses it.",
+    "Read the message; mend the image, the claim, the quota or the capacity. The endpoint goes on by itself.",
+)
+NOTHING_SERVES = Reason("NothingServes", "No pod gets requests.", "The condition Ready says why.")
+REASONS = (
+    SERVING, MODEL_NOT_READY, LOADING, ROLLING_OUT, PROBE_FAILED, MODEL_REFUSED, SERVER_FAILED, PODS_WAIT, NOTHING_SERVES,
+)  # fmt: skip
+
+_OF_FAULT = {
+    Fault.MODEL: MODEL_REFUSED,
+    Fault.PROBE: PROBE_FAILED,
+    Fault.SERVER: SERVER_FAILED,
+    Fault.START: PODS_WAIT,
+}
+_NEEDS_SOMEBODY = frozenset({MODEL_REFUSED, PROBE_FAILED})
+_LOOK_AGAIN_SECONDS = 30.0
+
+
+def outcome(target: Target, replicas: int, observed: Observed, old: Object, url: str) -> Outcome:
+    """Conditions and fields of an endpoint whose model is known."""
+    reason, message = _summary(target, replicas, observed)
+    settled = reason in {SERVING, reasons.SUSPENDED}
+    fields = _fields(target, replicas, observed, url)
+    return Outcome(
+        (*_verdicts(reason, message), _available(observed)),
+        fields,
+        _events(reason, message, target, old),
+        requeue_after=None if settled else _LOOK_AGAIN_SECONDS,
+    )
+
+
+def waiting(why: str, observed: Observed, *, suspended: bool) -> Outcome:
+    """There is no model yet. The TrainingJob wakes the endpoint."""
+    reason, message = (reasons.SUSPENDED, _suspended(observed)) if suspended else (MODEL_NOT_READY, why)
+    return Outcome((*_verdicts(reason, message), _available(observed)), {"traffic": traffic(observed.serving) or None})
+
+
+def _summary(target: Target, replicas: int, observed: Observed) -> tuple[Reason, str]:
+    if replicas == 0:
+        return reasons.SUSPENDED, _suspended(observed)
+    current = observed.of(target.revision)
+    ready, before = sum(p.ready for p in current), len(observed.serving) - sum(p.ready for p in current)
+    if ready >= replicas and not before:
+        return SERVING, _noted(f"{_count(ready)} {_verb(ready, 'serves', 'serve')} {_shown(target, current)}", target)
+    if (found := _worst(observed, current)) is not None:
+        return _OF_FAULT[found.fault], _still(found.message, before)
+    if before:
+        return (
+            ROLLING_OUT,
+            f"{ready} of {_count(replicas)} {_verb(ready, 'serves', 'serve')} {_shown(target, current)}; {before} before it",
+        )
+    return LOADING, f"{ready} of {_count(replicas)} {_verb(ready, 'serves', 'serve')}"
+
+
+def _suspended(observed: Observed) -> str:
+    return f"{_count(len(observed.pods))} {_verb(len(observed.pods), 'is', 'are')} ending" if observed.pods else "Nothing runs"
+
+
+def _worst(observed: Observed, current: tuple[ServingPod, ...]) -> Trouble | None:
+    """The first trouble in the order of Fault, then of names: the same pods always give the same message."""
+    order = list(Fault)
+    found = [p.trouble for p in sorted(current, key=lambda p: p.name) if p.trouble is not None]
+    if observed.deployed is not None and observed.deployed.refused:
+        found.append(Trouble(Fault.START, observed.deployed.refused))
+    return min(found, key=lambda t: order.index(t.fault), default=None)
+
+
+def _still(message: str, before: int) -> str:
+    return f"{message}; {_count(before)} of the revision before {_verb(before, 'serves', 'serve')} on" if before else message
+
+
+def _shown(target: Target, current: Iterable[ServingPod]) -> str:
+    digest = target.digest or next((p.digest for p in current if p.digest), None)
+    return f"model {digest.removeprefix('sha256:')[:12]}" if digest else f"the model of {target.uri}"
+
+
+def _noted(message: str, target: Target) -> str:
+    return f"{message}; nothing newer is served: {target.note}" if target.note else message
+
+
+def _count(number: int) -> str:
+    return f"{number} pod" if number == 1 else f"{number} pods"
+
+
+def _verb(number: int, one: str, many: str) -> str:
+    return one if number == 1 else many
+
+
+def _verdicts(reason: Reason, message: str) -> tuple[Verdict, ...]:
+    ready = Verdict("Ready", "True" if reason is SERVING else "False", reason.name, message)
+    if reason in {SERVING, reasons.SUSPENDED}:
+        return (ready,)
+    second = "Stalled" if reason in _NEEDS_SOMEBODY else "Reconciling"
+    return ready, Verdict(second, "True", reason.name, message)
+
+
+def _available(observed: Observed) -> Verdict:
+    serving = len(observed.serving)
+    if serving:
+        return Verdict("Available", "True", SERVING.name, f"{_count(serving)} {_verb(serving, 'gets', 'get')} requests")
+    return Verdict("Available", "False", NOTHING_SERVES.name, "No pod gets requests")
+
+
+def _fields(target: Target, replicas: int, observed: Observed, url: str) -> Object:
+    current = observed.of(target.revision)
+    deployed = observed.deployed
+    return {
+        "url": url,
+        "model": _model(target, current),
+        "revision": target.revision,
+        "replicas": replicas,
+        "readyReplicas": sum(p.ready for p in current),
+        "traffic": traffic(observed.serving) or None,
+        "appliedGeneration": deployed.generation if deployed else None,
+        "externalID": deployed.name if deployed else None,
+    }
+
+
+def _model(target: Target, current: tuple[ServingPod, ...]) -> Object:
+    digest = target.digest or next((p.digest for p in current if p.digest), None)
+    told = {"uri": target.uri, "digest": digest, "trainingJob": target.training_job, "runID": target.run_id}
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def traffic(serving: Iterable[ServingPod]) -> list[Object]:
+    """Who gets requests, by digest: a Service spreads them evenly over its pods."""
+    counted = Counter(p.digest or "unknown" for p in serving)
+    total = counted.total()
+    return [{"digest": d, "pods": n, "percent": round(100 * n / total)} for d, n in sorted(counted.items())]
+
+
+def _events(reason: Reason, message: str, target: Target, old: Object) -> tuple[Event, ...]:
+    before = find(old.get("conditions"), "Ready") or {}
+    if before.get("reason") == reason.name and old.get("revision") == target.revision:
+        return ()
+    if reason is SERVING:
+        return (Event(SERVING.name, message),)
+    return (Event(reason.name, message, "Warning"),) if reason in _NEEDS_SOMEBODY or reason is SERVER_FAILED else ()
+
+
+def deleting() -> Outcome:
+    """Being taken down."""
+    name, message = reasons.DELETING.name, "The pods finish what they were asked and end"
+    return Outcome((Verdict("Ready", "False", name, message), Verdict("Reconciling", "True", name, message)), requeue_after=5)
+
+
+def explain(_obj: Object, _error: BaseException) -> tuple[Verdict, ...] | None:
+    """The shared reasons say enough of every error."""
+    return None

@@ -1,0 +1,81 @@
+"""From pieces of bytes to text that a client may see: whole characters only, and nothing of a stop string."""
+
+import codecs
+from collections.abc import Sequence
+
+
+class Utf8:
+    """Bytes to text; a character that is split between two pieces appears with the second one."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def feed(self, data: bytes) -> str:
+        """The characters that are whole by now. Bytes that are no UTF-8 at all become U+FFFD."""
+        return self._decoder.decode(data)
+
+    def finish(self) -> str:
+        """What a character cut off by the end leaves: nothing, for its bytes say nothing."""
+        self._decoder.reset()
+        return ""
+
+
+class StopFinder:
+    """Holds back text that may be the beginning of a stop string; `found` once one was seen."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+        self.found = False
+
+    def feed(self, text: str) -> str:
+        """The text that may be shown; all before the earliest stop string when there is one."""
+        if self.found:
+            return ""
+        self._held += text
+        place = self._earliest()
+        if place is not None:
+            self.found = True
+            return self._take(place)
+        return self._take(len(self._held) - self._overlap())
+
+    def finish(self) -> str:
+        """What was held back in vain."""
+        return "" if self.found else self._take(len(self._held))
+
+    def _earliest(self) -> int | None:
+        places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        return min(places, default=None)
+
+    def _overlap(self) -> int:
+        """Length of the longest end of the held text with which a stop string begins."""
+        longest = max(map(len, self._stops), default=0)
+        for length in range(min(longest - 1, len(self._held)), 0, -1):
+            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
+                return length
+        return 0
+
+    def _take(self, count: int) -> str:
+        taken, self._held = self._held[:count], self._held[count:]
+        return taken
+
+
+class Answer:
+    """One choice as it grows: bytes in, text to show out."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._utf8, self._stop = Utf8(), StopFinder(stops)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has ended the answer."""
+        return self._stop.found
+
+    def feed(self, data: bytes) -> str:
+        """The text that may be shown now."""
+        return self._stop.feed(self._utf8.feed(data))
+
+    def finish(self) -> str:
+        """The text that is left when the model has ended."""
+        last = self._stop.feed(self._utf8.finish())
+        return last + self._stop.finish()

@@ -16,7 +16,7 @@ BROKEN = {
     "json array": ("jsonl", b"[1]\n", {}, "TypeMismatch", "f.x, row 1: a JSON array"),
     "latin-1 text": ("text", b"good\nna\xefve\n", {}, "EncodingError", "f.x, row 2"),
     "cut utf-8": ("text", b"good\n\xc3", {}, "EncodingError", "f.x, row 2"),
-    "latin-1 csv": ("csv", b"a\nna\xefve\n", {}, "EncodingError", "line 2: byte 3 (0xef)"),
+    "latin-1 csv": ("csv", b"a\nna\xefve\n", {}, "EncodingError", "row 1 (line 2): byte 3 (0xef), at offset 4"),
     "empty": ("text", b"", {}, "SourceEmpty", "no rows"),
     "header only": ("csv", b"a,b\n", {}, "SourceEmpty", "no rows"),
     "missing column": ("csv", b"a\n1\n", {"columns": [{"name": "z", "type": "string"}]}, "ColumnMismatch", "'z'"),
@@ -33,7 +33,8 @@ BROKEN = {
     ),
     "too few rows": ("text", b"one\n", {"split": {"train": "0.9", "test": "0.1"}}, "BadParameter", "would be empty"),
     "sum": ("text", b"one\n", {"split": {"train": "0.9"}}, "BadParameter", "sum to 1"),
-    "format": ("parquet", b"x", {}, "BadParameter", "text, csv, jsonl"),
+    "format": ("avro", b"x", {}, "BadParameter", "text, csv, jsonl, parquet"),
+    "not parquet": ("parquet", b"x" * 100, {}, "FormatMismatch", "f.x is not parquet"),
 }
 
 

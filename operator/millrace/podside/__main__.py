@@ -1,4 +1,4 @@
-"""`python -m millrace.podside preflight|verify|tail|sweep`; the task comes as JSON in MILLRACE_TASK."""
+"""`python -m millrace.podside preflight|verify|readback|tail|sweep`; the task comes as JSON in MILLRACE_TASK."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import json
 import os
 import sys
 
-from millrace.podside import preflight, sweep, tail, verify
+from millrace.podside import preflight, readback, sweep, tail, verify
 
-PROGRAMS = {"preflight": preflight.run, "verify": verify.run, "tail": tail.run, "sweep": sweep.run}
+PROGRAMS = {
+    "preflight": preflight.run,
+    "verify": verify.run,
+    "readback": readback.run,
+    "tail": tail.run,
+    "sweep": sweep.run,
+}
 
 
 def main() -> int:

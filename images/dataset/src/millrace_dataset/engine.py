@@ -19,12 +19,25 @@ T = TypeVar("T")
 DEFAULT_MEMORY = "512Mi"
 SHARE = 0.55
 """Of the pod's memory; the rest is Python, DuckDB's own buffers outside its count, and the allocator's slack."""
-_UNITS = {"": 1, "k": 10**3, "Ki": 1 << 10, "M": 10**6, "Mi": 1 << 20, "G": 10**9, "Gi": 1 << 30, "T": 10**12, "Ti": 1 << 40}
+_UNITS = {
+    "": 1,
+    "m": 1e-3,
+    "k": 10**3,
+    "Ki": 1 << 10,
+    "M": 10**6,
+    "Mi": 1 << 20,
+    "G": 10**9,
+    "Gi": 1 << 30,
+    "T": 10**12,
+    "Ti": 1 << 40,
+    "P": 10**15,
+    "Pi": 1 << 50,
+}
 
 
 def memory_bytes(quantity: str) -> int:
     """A Kubernetes quantity in bytes; ValueError where it is none."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(|k|Ki|M|Mi|G|Gi|T|Ti)", quantity)
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(|m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)", quantity)
     if found is None:
         raise ValueError(f"{quantity!r} is not an amount of memory")
     return int(float(found[1]) * _UNITS[found[2]])

@@ -56,6 +56,7 @@ def connected(environ: Mapping[str, str] | None = None) -> Iterator[Connection]:
     folder = Path(tempfile.mkdtemp(prefix="millrace-"))
     try:
         with duckdb.connect(str(folder / "rows.db"), config=_settings(memory, folder)) as connection:
+            connection.execute("SET enable_progress_bar = false")
             yield connection
     except duckdb.OutOfMemoryException as error:
         raise Problem(

@@ -20,7 +20,7 @@ from millrace.kube.resources import Resource
 from support import cluster
 from support.cluster import KINDS, condition, eventually, gone, reaches
 
-from .adapters import ADAPTERS, Adapter, jobs_of, pods_of
+from .adapters import ADAPTERS, Adapter, pods_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.parametrize("adapter", ADAPTERS, ids=[a.name for a in ADAPTERS])]
 Object = dict[str, Any]
@@ -149,7 +149,7 @@ async def test_a_status_that_cannot_be_written_makes_nothing_twice(client: Clien
         obj = await made(client, adapter, adapter.quick(ns, "t"))
 
         async def done() -> bool:
-            for name, uid in (await jobs_of(client, obj)).items():
+            for name, uid in (await adapter.things(client, obj)).items():
                 seen.setdefault(name, set()).add(uid)
             return condition(await client.get(adapter.resource, ns, "t"), _summary(adapter)).get("reason") == adapter.done
 

@@ -83,7 +83,11 @@ BAD = [
     D("a format nobody reads", "Unsupported value", spec__format="xml"),
     D("text has no quality", "`quality` needs", spec__format="text", spec__split=REMOVE, spec__columns=REMOVE, spec__quality={}),
     D("a gate without a limit", "`above` must be set", spec__quality={"failOn": [{"check": "MissingValues"}]}),
-    D("a limit on what has no measure", "`above` must be set", spec__quality={"failOn": [{"check": "ConstantColumn", "above": "1"}]}),
+    D(
+        "a limit on what has no measure",
+        "`above` must be set",
+        spec__quality={"failOn": [{"check": "ConstantColumn", "above": "1"}]},
+    ),
     D("a share above 1", "`above` is a share", spec__quality={"failOn": [{"check": "DuplicateRows", "above": "20"}]}),
     D(
         "a column of what is measured over rows",

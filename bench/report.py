@@ -29,7 +29,7 @@ def machine(kubernetes: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "kubernetes": kubernetes,
         "load1": round(os.getloadavg()[0], 2),
-        "packages": {name: version(name) for name in ("aiohttp", "kopf", "pydantic")},
+        "packages": {name: version(name) for name in ("aiohttp", "duckdb", "kopf", "pydantic")},
     }
 
 

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from millrace.kube.client import Client
 from support import cluster
-from support.promises import RESULTS
+from support.proofs import pytest_runtest_makereport
 
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Note which promises' tests passed: `make promises` reads it."""
-    report = yield
-    if report.when == "call" or report.failed:
-        for mark in item.iter_markers("proves"):
-            for promise in mark.args:
-                _note(promise, item.nodeid, passed=report.passed)
-    return report
-
-
-def _note(promise: str, test: str, *, passed: bool) -> None:
-    """Several workers write this file."""
-    with RESULTS.open("a+") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.seek(0)
-        held = json.loads(stream.read() or "{}")
-        tests = set(held.get(promise, [])) - {test} | ({test} if passed else set())
-        stream.truncate(0)
-        json.dump({**held, promise: sorted(tests)}, stream)
+__all__ = ["pytest_runtest_makereport"]
 
 
 @pytest.fixture

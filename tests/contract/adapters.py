@@ -52,6 +52,13 @@ async def jobs_of(client: Client, obj: Object) -> dict[str, str]:
     return {j["metadata"]["name"]: j["metadata"]["uid"] for j in found}
 
 
+async def workers_of(client: Client, obj: Object) -> dict[str, str]:
+    """The Jobs that do a Dataset's work; those that read it back come after them."""
+    chosen = f"millrace.dev/owner-uid={obj['metadata']['uid']},millrace.dev/role=worker"
+    found = [j async for j in client.list_objects(JOBS, obj["metadata"]["namespace"], labels=chosen)]
+    return {j["metadata"]["name"]: j["metadata"]["uid"] for j in found}
+
+
 async def delete_jobs(client: Client, obj: Object) -> None:
     """As somebody with kubectl would."""
     for name in await jobs_of(client, obj):
@@ -122,7 +129,7 @@ ADAPTERS = (
         quick=lambda ns, name: _dataset(ns, name, 2_000),
         endless=lambda ns, name: _dataset(ns, name, 2_000_000_000),
         wanted=lambda _ctx, observed: observed.fingerprint,
-        things=jobs_of,
+        things=workers_of,
         vanish=delete_jobs,
         create_verb="create",
         create_resource="jobs",

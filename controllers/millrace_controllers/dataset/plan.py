@@ -22,7 +22,8 @@ class SourceNotFound(Waiting):
 class Observed:
     """What exists for one fingerprint.
 
-    `report` is the worker's termination message once it ended; `trouble` says what keeps its pod from running.
+    `report` is the worker's termination message once it ended, `verdict` that of the reader of what it published; `trouble`
+    says what keeps the pod of either from running.
     """
 
     fingerprint: str
@@ -31,12 +32,20 @@ class Observed:
     trouble: str | None = None
     percent: int | None = None
     others: tuple[Object, ...] = ()
-    """Jobs of other fingerprints: they are not wanted any more."""
+    """Jobs of other fingerprints, and readers of other workers: they are not wanted any more."""
+    reader: Object | None = None
+    verdict: Object | None = None
 
     @property
     def job_name(self) -> str | None:
-        """Name of the worker's Job."""
-        return None if self.job is None else str(self.job["metadata"]["name"])
+        """Name of the Job that runs: the reader's after the worker's."""
+        running = self.reader or self.job
+        return None if running is None else str(running["metadata"]["name"])
+
+    @property
+    def jobs(self) -> tuple[Object, ...]:
+        """Worker and reader, those that are there."""
+        return tuple(job for job in (self.job, self.reader) if job is not None)
 
 
 class Step(Enum):
@@ -47,6 +56,8 @@ class Step(Enum):
     """What the status says holds, and is stored: no worker is wanted."""
     START = "start"
     WAIT = "wait"
+    READ_BACK = "read back"
+    """The worker is done: another pod reads what it published."""
     PUBLISH = "publish"
     FAIL = "fail"
 
@@ -57,7 +68,7 @@ def fingerprint(spec: DatasetSpec, source_version: str) -> str:
     Without defaults: a field that a later version of the operator adds must not make every Dataset be read again.
     """
     decisive = spec.model_dump(
-        mode="json", by_alias=True, include={"source", "format", "columns", "split", "publish"}, exclude_defaults=True
+        mode="json", by_alias=True, include={"source", "format", "columns", "split", "publish", "quality"}, exclude_defaults=True
     )
     text = json.dumps([decisive, source_version], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -72,6 +83,17 @@ def next_step(spec: DatasetSpec, status: Object, observed: Observed) -> Step:
         return Step.SUSPEND
     if status.get("sourceFingerprint") == observed.fingerprint:
         return Step.NOTHING
-    if observed.report is not None:
-        return Step.PUBLISH if observed.report.get("ok") else Step.FAIL
-    return Step.START if observed.job is None else Step.WAIT
+    if observed.report is None:
+        return Step.START if observed.job is None else Step.WAIT
+    return _after(observed, observed.report)
+
+
+def _after(observed: Observed, report: Object) -> Step:
+    """What comes after the worker; what it only looked at in its place needs no reader."""
+    if not report.get("ok"):
+        return Step.FAIL
+    if not report.get("splits"):
+        return Step.PUBLISH
+    if observed.verdict is None:
+        return Step.READ_BACK if observed.reader is None else Step.WAIT
+    return Step.PUBLISH if observed.verdict.get("ok") else Step.FAIL

@@ -26,24 +26,36 @@ async def reconcile(ctx: Pass) -> Outcome:
         case Step.START:
             await BACKEND.create(ctx, observed.fingerprint)
             return status.reading(await BACKEND.observe(ctx))
+        case Step.READ_BACK:
+            await BACKEND.read_back(ctx, observed)
+            return status.reading(await BACKEND.observe(ctx))
         case Step.WAIT:
             return status.reading(observed)
         case Step.PUBLISH:
             return _published(ctx, observed)
         case Step.FAIL:
-            return status.failed(observed.report or {})
+            return status.failed(ctx.status, *_blame(ctx, observed))
 
 
 async def _stop(ctx: Pass, observed: plan.Observed) -> None:
-    if observed.job is not None:
-        await BACKEND.stop(ctx, observed.job)
+    for job in observed.jobs:
+        await BACKEND.stop(ctx, job)
+
+
+def _blame(ctx: Pass, observed: plan.Observed) -> tuple[plan.Object, str | None]:
+    """Whose words tell of the failure: the reader's where the worker was content; and the claim that a report lies on."""
+    report = observed.report or {}
+    return (observed.verdict or {}) if report.get("ok") else report, _claim(ctx)
+
+
+def _claim(ctx: Pass) -> str | None:
+    return ctx.spec.publish.claim.name if ctx.spec.publish else None
 
 
 def _published(ctx: Pass, observed: plan.Observed) -> Outcome:
-    """The Job goes only when the status that tells of its report is stored: a crash between the two reads it again."""
-    claim = ctx.spec.publish.claim.name if ctx.spec.publish else None
+    """The Jobs go only when the status that tells of its report is stored: a crash between the two reads it again."""
     assert observed.report is not None
-    return status.published(ctx.status, observed.fingerprint, observed.report, claim)
+    return status.published(ctx.status, observed.fingerprint, observed.report, _claim(ctx))
 
 
 async def finalize(ctx: Pass) -> Outcome:

@@ -19,6 +19,15 @@ PUBLISHED = Reason(
 READING = Reason(
     "Reading", "A worker pod reads, checks and publishes the content.", "Wait; status.progressPercent says how far it is."
 )
+READING_BACK = Reason("ReadingBack", "The worker has published; another pod reads every byte of it from the claim.", "Wait.")
+HIGH_FINDINGS = Reason(
+    "HighSeverityFindings",
+    "The quality report has findings of high severity; nothing is stopped by them.",
+    "Read status.report.html; mend the content, or name the limit that you want in spec.quality.failOn.",
+)
+QUALITY_WARNING = "QualityWarning"
+"""Condition: True where the report has findings of high severity."""
+_KEPT_FOLDERS = 100
 WORKER_WAITS = Reason(
     "WorkerWaits",
     "The worker pod cannot run yet: it is not scheduled, or its image or volume is not there.",
@@ -42,6 +51,14 @@ def _bad(
     return Reason(name, meaning, next_step)
 
 
+def _gate(name: str, check: str, meaning: str) -> Reason:
+    return Reason(
+        name,
+        f"{meaning} than a gate {check} of spec.quality.failOn lets through. Nothing was published but the report.",
+        "Read status.report.html; mend the content and annotate millrace.dev/reconcile-at, or change the gate.",
+    )
+
+
 CONTENT_REASONS = {
     r.name: r
     for r in (
@@ -54,11 +71,30 @@ CONTENT_REASONS = {
         _bad("ColumnMismatch", "The columns are not those of spec.columns."),
         _bad("TypeMismatch", "A value has not the type of its column."),
         _bad("PublishFailed", "The content could not be written to, or read back from, the publish path."),
+        _bad("NotReadBack", "Another pod read other bytes from the claim than the worker wrote: the volume is not sound."),
+        _bad("FormatMismatch", "The content is not of the format that spec.format names."),
+        _bad("MemoryTooSmall", "The worker's memory does not suffice.", "Raise spec.resources.memory."),
+        _gate("TooManyMissingValues", "MissingValues", "A larger share of a column's values is missing"),
+        _gate("TooManyDuplicates", "DuplicateRows", "A larger share of the rows repeats another"),
+        _gate("ConstantColumns", "ConstantColumn", "A column has one value at most, and none may be so"),
+        _gate("TooManyOutliers", "Outliers", "A larger share of a column's numbers lies beyond 1.5 interquartile ranges"),
+        _gate("TooManyInvalidValues", "InvalidValues", "A larger share of a column's values is of another type than the rest"),
+        _gate("ClassesImbalanced", "ClassImbalance", "A larger share of the rows is of one class"),
+        _gate("TargetLeaks", "TargetLeakage", "A feature alone predicts the target better"),
         _bad("UnknownGenerator", "There is no generator of that name.", "Choose one that the message names."),
         _bad("BadParameter", "A parameter of the generator or the split is not valid.", "Correct what the message names."),
     )
 }
-REASONS = (PUBLISHED, READING, WORKER_WAITS, SOURCE_NOT_FOUND, WORKER_FAILED, *CONTENT_REASONS.values())
+REASONS = (
+    PUBLISHED,
+    READING,
+    READING_BACK,
+    HIGH_FINDINGS,
+    WORKER_WAITS,
+    SOURCE_NOT_FOUND,
+    WORKER_FAILED,
+    *CONTENT_REASONS.values(),
+)
 
 
 AT_ONCE = 0.1
@@ -75,6 +111,8 @@ def suspended(observed: Observed) -> Outcome:
 def reading(observed: Observed) -> Outcome:
     """The worker is on it, or waits for something."""
     reason, message = READING, "A worker reads, checks and publishes the content"
+    if observed.reader is not None:
+        reason, message = READING_BACK, "A reader reads back what the worker published"
     if observed.trouble:
         reason, message = WORKER_WAITS, observed.trouble
     verdicts = (Verdict("Ready", "False", reason.name, message), Verdict("Reconciling", "True", reason.name, message))
@@ -96,8 +134,44 @@ def published(old: Object, fingerprint: str, report: Object, claim: str | None) 
         "splits": _splits(report, claim) or None,
         "progressPercent": None,
         "externalID": None,
+        **_told(old, report, claim),
     }
-    return Outcome((Verdict("Ready", "True", PUBLISHED.name, message),), fields, _events(old, digest), requeue_after=AT_ONCE)
+    verdicts = (Verdict("Ready", "True", PUBLISHED.name, message), *_warning(report.get("quality")))
+    return Outcome(verdicts, fields, _events(old, digest), requeue_after=AT_ONCE)
+
+
+def _told(old: Object, report: Object, claim: str | None) -> Object:
+    """What the report says of quality, and the folders that are there because of this object."""
+    where = report.get("report")
+    files = {kind: f"{where['path']}/report.{kind}" for kind in ("html", "json")} if where else None
+    return {
+        "quality": report.get("quality"),
+        "report": {"claim": claim, **files} if files else None,
+        "published": _folders(old, report, claim) or None,
+    }
+
+
+def _folders(old: Object, report: Object, claim: str | None) -> list[Object]:
+    """Each once, the oldest first, the oldest forgotten where there are more than a status should hold."""
+    paths = {part["path"].rpartition("/")[0] for part in (report.get("splits") or {}).values()}
+    paths |= {report["report"]["path"]} if report.get("report") else set()
+    before = list(old.get("published") or ())
+    return [*before, *(f for f in ({"claim": claim, "path": p} for p in sorted(paths)) if f not in before)][-_KEPT_FOLDERS:]
+
+
+def _warning(quality: Object | None) -> tuple[Verdict, ...]:
+    """The condition that there are findings of high severity; none where there are none."""
+    high = (quality or {}).get("findings", {}).get("high", 0)
+    if not quality or not high:
+        return ()
+    named = [_finding(f) for f in quality.get("worst") or () if f["severity"] == "High"]
+    message = f"{high} findings of high severity: {', '.join(named)}" if high > 1 else f"High severity: {', '.join(named)}"
+    return (Verdict(QUALITY_WARNING, "True", HIGH_FINDINGS.name, message),)
+
+
+def _finding(found: Object) -> str:
+    column = f" of {found['column']!r}" if found.get("column") else ""
+    return f"{found['check']}{column} {found['value']}"
 
 
 def _events(old: Object, digest: str) -> tuple[Event, ...]:
@@ -118,16 +192,19 @@ def _splits(report: Object, claim: str | None) -> list[Object]:
 
 def unchanged(status: Object) -> Outcome:
     """Nothing to do: what the status says still holds."""
-    return Outcome((Verdict("Ready", "True", PUBLISHED.name, f"{status['rows']} rows published"),))
+    ready = Verdict("Ready", "True", PUBLISHED.name, f"{status['rows']} rows published")
+    return Outcome((ready, *_warning(status.get("quality"))))
 
 
-def failed(report: Object) -> Outcome:
-    """The content or the worker is at fault; a human must act."""
+def failed(old: Object, report: Object, claim: str | None) -> Outcome:
+    """The content, the worker or the volume is at fault; a human must act."""
     reason = CONTENT_REASONS.get(str(report.get("reason")), WORKER_FAILED)
     message = str(report.get("message") or "the worker ended without a report")
     verdicts = (Verdict("Ready", "False", reason.name, message), Verdict("Stalled", "True", reason.name, message))
-    fields = {"progressPercent": None, "sourceFingerprint": None}
-    return Outcome(verdicts, fields, (Event(reason.name, message, "Warning"),))
+    fields = {"progressPercent": None, "sourceFingerprint": None, "externalID": None}
+    if report.get("quality"):
+        fields |= _told(old, report, claim)
+    return Outcome((*verdicts, *_warning(report.get("quality"))), fields, (Event(reason.name, message, "Warning"),))
 
 
 def deleting(message: str) -> Outcome:

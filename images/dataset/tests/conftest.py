@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from millrace_dataset.__main__ import answer
+from support.proofs import pytest_runtest_makereport
+
+__all__ = ["pytest_runtest_makereport"]
 
 
 @pytest.fixture

@@ -217,9 +217,11 @@ def failure(job: Object) -> str | None:
 SWEEP = "sweep"
 
 
-def sweep_job(owner: Object, image: str, mounts: tuple[Mount, ...], paths: list[str], service_account: str) -> Object:
-    """The Job that deletes folders on claims (podside sweep)."""
-    task = json.dumps({"paths": paths})
+def sweep_job(
+    owner: Object, image: str, mounts: tuple[Mount, ...], paths: list[str], service_account: str, *, shared: bool = False
+) -> Object:
+    """The Job that deletes folders on claims (podside sweep); with `shared`, only those that no other object uses."""
+    task = json.dumps({"paths": paths, **({"owner": owner["metadata"]["uid"]} if shared else {})})
     container = {
         "name": SWEEP,
         "image": image,

@@ -1,4 +1,4 @@
-"""`python -m millrace.podside golden|model|preflight|sweep|tail|verify`; the task comes as JSON in MILLRACE_TASK."""
+"""`python -m millrace.podside golden|model|preflight|readback|sweep|tail|verify`; the task comes as JSON in MILLRACE_TASK."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import os
 import sys
 
-from millrace.podside import golden, model, preflight, sweep, tail, verify
+from millrace.podside import golden, model, preflight, readback, sweep, tail, verify
 
 PROGRAMS = {
     "golden": golden.run,
     "model": model.run,
     "preflight": preflight.run,
+    "readback": readback.run,
     "sweep": sweep.run,
     "tail": tail.run,
     "verify": verify.run,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,13 @@ def run(task: Task) -> int:
     The task has outputDir, checkpointDir, ownRuntime (our trainer wrote the record; otherwise it is written here) and run
     ({name, namespace, runID, specDigest}), uid and attempt.
     """
+    return answered(lambda: read_back(task))
+
+
+def answered(read: Callable[[], Report]) -> int:
+    """The exit code of a reader, whose findings or failure it leaves in the termination message."""
     try:
-        found = read_back(task)
+        found = read()
     except NotVerified as problem:
         report({"schema": 1, "ok": False, "reason": problem.reason, "message": str(problem)})
         return 1
@@ -105,7 +111,11 @@ def check_pointer(checkpoints: Path, run_id: str) -> Report | None:
         return None
     folder = checkpoints / pointer["path"]
     for name, told in pointer["files"].items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != told["bytes"] or sha256(path) != told["sha256"]:
-            raise NotVerified("CheckpointCorrupt", f"{path} is not the file that the commit pointer tells of")
+        if not is_file(folder / name, told):
+            raise NotVerified("CheckpointCorrupt", f"{folder / name} is not the file that the commit pointer tells of")
     return {name: pointer[name] for name in ("step", "path", "committedAt", "attempt")}
+
+
+def is_file(path: Path, told: dict[str, Any]) -> bool:
+    """Whether a file has the bytes (their number and sha256) that are told of it."""
+    return path.is_file() and path.stat().st_size == told["bytes"] and sha256(path) == told["sha256"]

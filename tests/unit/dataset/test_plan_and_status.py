@@ -34,6 +34,8 @@ REPORT: Object = {
         "validation": {"path": "corpus/0123456789ab/validation.txt", "rows": 10, "bytes": 200, "digest": "sha256:v"},
     },
 }
+READER = {"metadata": {"name": "corpus-111111-uidofjob-verify"}}
+UNSOUND = {"ok": False, "reason": "NotReadBack", "message": "train.txt is not the file that the worker wrote"}
 FAILED = {"schema": 1, "ok": False, "reason": "RaggedRow", "message": "rows.csv row 7 has 3 fields, the header has 4"}
 DONE = {"sourceFingerprint": PRINT}
 
@@ -41,7 +43,11 @@ DONE = {"sourceFingerprint": PRINT}
 STEPS: list[tuple[Object, Object, Observed, Step, str]] = [
     ({}, {}, Observed(PRINT), Step.START, "a fresh object is read at once"),
     ({}, {}, Observed(PRINT, JOB), Step.WAIT, "the worker is on it"),
-    ({}, {}, Observed(PRINT, JOB, REPORT), Step.PUBLISH, "the worker has published"),
+    ({}, {}, Observed(PRINT, JOB, REPORT), Step.READ_BACK, "the worker has published, which nobody else has seen yet"),
+    ({}, {}, Observed(PRINT, JOB, REPORT, reader=READER), Step.WAIT, "the reader is on it"),
+    ({}, {}, Observed(PRINT, JOB, REPORT, reader=READER, verdict={"ok": True}), Step.PUBLISH, "it reads what was written"),
+    ({}, {}, Observed(PRINT, JOB, REPORT, reader=READER, verdict=UNSOUND), Step.FAIL, "it reads something else"),
+    ({}, {}, Observed(PRINT, JOB, {**REPORT, "splits": {}}), Step.PUBLISH, "a source in its place has nothing to read back"),
     ({}, DONE, Observed(PRINT, JOB, REPORT), Step.NOTHING, "and its Job is still there"),
     ({}, DONE, Observed(PRINT, JOB, FAILED), Step.NOTHING, "the pod, and its report, went before the Job"),
     ({}, {}, Observed(PRINT, JOB, FAILED), Step.FAIL, "the worker says what is wrong"),
@@ -70,6 +76,7 @@ PRINTS: list[tuple[Object, bool, str]] = [
     ({"format": "jsonl"}, False, "another format"),
     ({"split": {"train": "0.9", "validation": "0.1"}}, False, "parts"),
     ({"publish": {"claim": {"path": "other"}}}, False, "another place"),
+    ({"quality": {}}, False, "a report"),
 ]
 
 
@@ -160,9 +167,84 @@ def test_reading_is_progress_and_a_worker_that_waits_says_why() -> None:
     assert waits.conditions[0].message == "the worker is not scheduled: 0/2"
 
 
+# -- quality ---------------------------------------------------------------------------------------------------------------
+
+QUALITY: Object = {
+    "mode": "Full",
+    "measuredRows": 100,
+    "duplicateRows": 3,
+    "missingShare": "0.0300",
+    "findings": {"high": 1, "medium": 0, "low": 2},
+    "worst": [
+        {"check": "MissingValues", "severity": "High", "column": "comments", "value": "0.9000"},
+        {"check": "DuplicateRows", "severity": "Low", "value": "0.0300"},
+    ],
+    "problemType": "Binary",
+    "bestFeature": {"column": "work_interfere", "power": "0.6000"},
+}
+WHERE = {"path": "corpus/reports/0123456789ab-11111111", "files": {}}
+GATED: Object = {
+    "ok": False,
+    "reason": "TooManyMissingValues",
+    "message": "column 'comments': 90 % of its values are missing, the limit is 20 %",
+    "quality": QUALITY,
+    "report": WHERE,
+}
+
+
+@pytest.mark.proves("06.2")
+def test_a_finding_of_high_severity_is_a_condition_and_stops_nothing() -> None:
+    made = published(quality=QUALITY, report=WHERE)
+    assert conditions(made) == {"Ready": ("True", "Published"), "QualityWarning": ("True", "HighSeverityFindings")}
+    assert made.conditions[1].message == "High severity: MissingValues of 'comments' 0.9000"
+    told = after({}, made)
+    assert told["quality"] == QUALITY
+    assert told["report"] == {
+        "claim": "data",
+        "html": "corpus/reports/0123456789ab-11111111/report.html",
+        "json": "corpus/reports/0123456789ab-11111111/report.json",
+    }
+    assert merge_patch(told, after(told, say.unchanged(told))) == {}, "and it stays"
+
+
+def test_a_report_without_high_findings_is_no_warning() -> None:
+    calm = {**QUALITY, "findings": {"high": 0, "medium": 1, "low": 0}}
+    assert conditions(published(quality=calm, report=WHERE)) == {"Ready": ("True", "Published")}
+
+
+def test_a_shut_gate_keeps_what_was_published_before_and_shows_the_report() -> None:
+    before = after({}, published())
+    made = say.failed(before, GATED, "data")
+    assert conditions(made)["Ready"] == ("False", "TooManyMissingValues")
+    assert made.conditions[0].message == GATED["message"]
+    told = after(before, made)
+    assert told["report"]["html"].endswith("report.html")
+    assert (told["digest"], told["splits"]) == (before["digest"], before["splits"]), "running jobs read on"
+
+
+def test_every_folder_ever_published_is_remembered_once() -> None:
+    first = after({}, published(quality=QUALITY, report=WHERE))
+    again = after(first, published(first, quality=QUALITY, report=WHERE))
+    parts = {"data": {**REPORT["splits"]["train"], "path": "corpus/ffffffffffff/data.txt"}}
+    second = after(again, published(again, splits=parts, digest="sha256:other"))
+    assert [f["path"] for f in second["published"]] == ["corpus/0123456789ab", WHERE["path"], "corpus/ffffffffffff"]
+    assert {f["claim"] for f in second["published"]} == {"data"}
+
+
+def test_a_status_remembers_a_hundred_folders() -> None:
+    old = {"published": [{"claim": "data", "path": f"corpus/{n}"} for n in range(100)]}
+    told = after(old, published(old))
+    assert len(told["published"]) == 100
+    assert told["published"][-1]["path"] == "corpus/0123456789ab"
+
+
+def test_reading_back_is_told_apart_from_reading() -> None:
+    assert conditions(say.reading(Observed(PRINT, JOB, REPORT, reader=READER)))["Ready"] == ("False", "ReadingBack")
+
+
 @pytest.mark.parametrize("reason", sorted(say.CONTENT_REASONS))
 def test_content_that_is_wrong_is_a_humans_business(reason: str) -> None:
-    made = say.failed({**FAILED, "reason": reason})
+    made = say.failed({}, {**FAILED, "reason": reason}, "data")
     assert conditions(made) == {"Ready": ("False", reason), "Stalled": ("True", reason)}
     assert made.conditions[0].message == FAILED["message"]
     assert [(e.reason, e.type) for e in made.events] == [(reason, "Warning")]
@@ -171,7 +253,7 @@ def test_content_that_is_wrong_is_a_humans_business(reason: str) -> None:
 
 @pytest.mark.parametrize("report", [{}, {"ok": False}, {"ok": False, "reason": "NoSuchReason"}])
 def test_a_worker_that_says_nothing_known_has_failed(report: Object) -> None:
-    made = say.failed(report)
+    made = say.failed({}, report, "data")
     assert conditions(made)["Stalled"] == ("True", "WorkerFailed")
     assert made.conditions[0].message
 

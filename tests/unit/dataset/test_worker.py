@@ -113,6 +113,7 @@ def test_the_worker_is_restricted_and_can_report() -> None:
     assert spec["imagePullSecrets"] == [{"name": "s"}]
     assert worker["resources"]["requests"] == {"cpu": "2", "memory": "4Gi"}
     assert {m["name"] for m in worker["volumeMounts"]} == {v["name"] for v in spec["volumes"]}
+    assert variables(resources={"memory": "4Gi"})["MILLRACE_MEMORY"] == "4Gi", "what the database may use follows from it"
     told = variables()
     assert (told["MILLRACE_ATTEMPT"], told["MILLRACE_UID"]) == ("0", UID)
     assert told["MILLRACE_PROGRESS_URL"].startswith("http")
@@ -121,6 +122,49 @@ def test_the_worker_is_restricted_and_can_report() -> None:
 
 def test_a_job_is_named_after_its_fingerprint() -> None:
     assert job()["metadata"]["name"] == "corpus-111111-aaaabbbb"
+
+
+def test_quality_is_in_the_order_as_it_was_asked_for() -> None:
+    gate = {"check": "MissingValues", "column": "a", "above": "0.2"}
+    assert task(format="csv", quality={"target": "a", "failOn": [gate]})["quality"] == {
+        "report": True,
+        "target": "a",
+        "failOn": [gate],
+    }
+    assert task(format="csv")["quality"] is None
+
+
+# -- its reader ----------------------------------------------------------------------------------------------------------
+
+WROTE: Object = {
+    "ok": True,
+    "splits": {"train": {"path": "corpus/abc/train.csv", "rows": 1, "bytes": 9, "digest": "sha256:0a"}},
+    "report": {"path": "corpus/reports/abc-1", "files": {"report.html": {"digest": "sha256:0b", "bytes": 7}}},
+}
+
+
+def reader(worker_uid: str = "12345678-0000") -> Object:
+    worker = {"metadata": {"name": "corpus-111111-aaaabbbb", "uid": worker_uid}}
+    return kubernetes.reader_manifest(dataset(), typed_dataset(), worker, WROTE, "operator:1")
+
+
+def test_a_reader_that_did_not_write_them_reads_every_file_back() -> None:
+    spec = reader()["spec"]["template"]["spec"]
+    (container_,) = spec["containers"]
+    assert container_["command"][-1] == "readback"
+    files = json.loads({e["name"]: e["value"] for e in container_["env"]}["MILLRACE_TASK"])["files"]
+    assert files == [
+        {"path": "/millrace/claims/data/corpus/abc/train.csv", "sha256": "0a", "bytes": 9},
+        {"path": "/millrace/claims/data/corpus/reports/abc-1/report.html", "sha256": "0b", "bytes": 7},
+    ]
+    claims = [v["persistentVolumeClaim"] for v in spec["volumes"] if "persistentVolumeClaim" in v]
+    assert claims == [{"claimName": "data", "readOnly": True}]
+
+
+def test_a_reader_is_named_after_the_worker_whose_files_it_reads() -> None:
+    """What an earlier worker's reader saw must never be taken for a word on a later one's files."""
+    assert reader()["metadata"]["name"] == "corpus-111111-12345678-verify"
+    assert reader("87654321-0000")["metadata"]["name"] != reader()["metadata"]["name"]
 
 
 # -- its last words ------------------------------------------------------------------------------------------------------

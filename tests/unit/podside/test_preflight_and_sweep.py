@@ -122,6 +122,18 @@ def test_a_sweep_that_fails_names_the_path(tmp_path: Path, log: Path) -> None:
     assert str(tmp_path / "file" / "below") in said(log)["message"]
 
 
+def test_a_sweep_leaves_what_another_dataset_uses_and_takes_it_with_the_last(tmp_path: Path, log: Path) -> None:
+    folder = tmp_path / "0123456789ab"
+    (folder / ".owners").mkdir(parents=True)
+    for uid in ("mine", "other"):
+        (folder / ".owners" / uid).touch()
+    (folder / "train.csv").touch()
+    assert sweep.run({"paths": [str(folder)], "owner": "mine"}) == 0
+    assert (folder / "train.csv").exists()
+    assert sweep.run({"paths": [str(folder)], "owner": "other"}) == 0
+    assert not folder.exists()
+
+
 # -- the entry point -----------------------------------------------------------------------------------------------------
 
 

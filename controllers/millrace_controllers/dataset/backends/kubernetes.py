@@ -15,31 +15,42 @@ from millrace.kube.resources import CONFIG_MAPS, JOBS, PODS
 from millrace_controllers.dataset.plan import Observed, SourceNotFound, fingerprint
 
 Object = dict[str, Any]
-ROLE = "worker"
+ROLE, READER = "worker", "verify"
+_ROLES = frozenset({ROLE, READER})
+_WHO = {ROLE: "the worker", READER: "the reader"}
 _INLINE = "/millrace/inline"
 
 
 class KubernetesDataset:
-    """A Job per fingerprint; its pod's termination message is the result."""
+    """A Job per fingerprint, whose pod's termination message is the result, and one that reads what it published."""
 
     name = "kubernetes"
 
     async def observe(self, ctx: Pass) -> Observed:
         """The Job of the current fingerprint, its report and what keeps it. Raises SourceNotFound."""
         print_ = fingerprint(ctx.spec, await _source_version(ctx))
-        jobs = [j for j in ctx.children(JOBS) if pods.role(j) == ROLE]
-        job = next((j for j in jobs if j["metadata"]["name"] == _job_name(ctx.object, print_)), None)
-        others = tuple(j for j in jobs if j is not job and not j["metadata"].get("deletionTimestamp"))
+        jobs = {j["metadata"]["name"]: j for j in ctx.children(JOBS) if pods.role(j) in _ROLES}
+        job = jobs.get(_job_name(ctx.object, print_))
+        reader = jobs.get(_reader_name(ctx.object, job)) if job is not None else None
+        others = tuple(j for j in jobs.values() if j not in (job, reader) and not j["metadata"].get("deletionTimestamp"))
         if job is not None and job["metadata"].get("deletionTimestamp"):
             return Observed(print_, job, trouble="the worker of an earlier try is still ending", others=others)
         if job is None:
             return Observed(print_, others=others)
-        own = await _pods(ctx, job)
-        return Observed(print_, job, _report(job, own), _trouble(own), _percent(ctx), others)
+        own, reading = await _pods(ctx, job, ROLE), await _pods(ctx, reader, READER) if reader is not None else []
+        verdict = _report(reader, reading, READER) if reader is not None else None
+        report, trouble = _report(job, own), _trouble(own) or _trouble(reading, READER)
+        return Observed(print_, job, report, trouble, _percent(ctx), others, reader, verdict)
 
     async def create(self, ctx: Pass, wanted: str) -> None:
         """Start the worker of a fingerprint."""
         await ctx.create(JOBS, job_manifest(ctx.object, ctx.spec, wanted, ctx.settings.images.dataset, ctx.settings.progress_url))
+
+    async def read_back(self, ctx: Pass, observed: Observed) -> None:
+        """Start the reader of what the worker published."""
+        assert observed.job is not None
+        assert observed.report is not None
+        await ctx.create(JOBS, reader_manifest(ctx.object, ctx.spec, observed.job, observed.report, ctx.settings.images.operator))
 
     async def stop(self, ctx: Pass, job: Object) -> None:
         """Delete one Job and its pods."""
@@ -47,11 +58,11 @@ class KubernetesDataset:
             await ctx.delete(JOBS, job)
 
     async def delete(self, ctx: Pass) -> bool:
-        """Delete all workers; True when neither Job nor pod is left."""
+        """Delete all workers and readers; True when neither Job nor pod is left."""
         for job in ctx.children(JOBS):
-            if pods.role(job) == ROLE:
+            if pods.role(job) in _ROLES:
                 await self.stop(ctx, job)
-        return not any(pods.role(child) == ROLE for child in (*ctx.children(JOBS), *ctx.children(PODS)))
+        return not any(pods.role(child) in _ROLES for child in (*ctx.children(JOBS), *ctx.children(PODS)))
 
     async def orphan(self, ctx: Pass) -> None:
         """Let a running worker finish without its Dataset."""
@@ -59,28 +70,27 @@ class KubernetesDataset:
             await orphans.orphan(ctx.client, JOBS, job)
 
     async def sweep(self, ctx: Pass) -> bool:
-        """Delete what was published, by a pod that mounts the claim; True when that pod said that it is gone."""
-        published = ctx.status.get("version")
-        if ctx.spec.publish is None or not published:
+        """Delete what was ever published and no other Dataset uses, by a pod that mounts the claims; True when that is gone."""
+        published = ctx.status.get("published") or ()
+        if not published:
             return True
-        claim = ctx.spec.publish.claim
         job = ctx.child(JOBS, labels.child_name(ctx.object, pods.SWEEP))
         if job is None:
-            mount = Mount(claim.name, pods.claim_root(claim.name))
-            path = pods.under(mount.path, f"{claim.path}/{published}")
+            mounts = pods.unique(Mount(p["claim"], pods.claim_root(p["claim"])) for p in published)
+            paths = [pods.under(pods.claim_root(p["claim"]), p["path"]) for p in published]
             image, account = ctx.settings.images.operator, ctx.spec.service_account_name
-            await ctx.create(JOBS, pods.sweep_job(ctx.object, image, (mount,), [path], account))
+            await ctx.create(JOBS, pods.sweep_job(ctx.object, image, mounts, paths, account, shared=True))
             return False
         if failed := pods.failure(job):
             raise Waiting(f"the published data could not be deleted: {failed}; delete that Job to try again")
         return pods.is_condition(job, "Complete")
 
 
-async def _pods(ctx: Pass, job: Object) -> list[Object]:
-    """The worker's pods. Jobs and pods are watched by streams of their own: an ended Job without a report is looked up."""
+async def _pods(ctx: Pass, job: Object, role: str) -> list[Object]:
+    """A Job's pods. Jobs and pods are watched by streams of their own: an ended Job without a report is looked up."""
     name = job["metadata"]["name"]
     own = [p for p in ctx.children(PODS) if pods_of(p) == name]
-    if not _ended(job) or any(_parsed(pods.termination(p, ROLE)) for p in own):
+    if not _ended(job) or any(_parsed(pods.termination(p, role)) for p in own):
         return own
     chosen = f"batch.kubernetes.io/job-name={name}"
     return [p async for p in ctx.client.list_objects(PODS, ctx.namespace, labels=chosen)]
@@ -99,6 +109,11 @@ def _job_name(owner: Object, print_: str) -> str:
     return labels.child_name(owner, print_[:8])
 
 
+def _reader_name(owner: Object, worker: Object) -> str:
+    """Of the worker's Job, not of its fingerprint: what an earlier worker's reader saw says nothing of a later one's work."""
+    return labels.child_name(owner, worker["metadata"]["uid"].replace("-", "")[:8], READER)
+
+
 async def _source_version(ctx: Pass) -> str:
     """Changes when the source does, as far as can be told without reading it; a forced reconcile counts as a change."""
     asked = (ctx.object["metadata"].get("annotations") or {}).get(RECONCILE_AT, "")
@@ -115,21 +130,21 @@ async def _source_version(ctx: Pass) -> str:
     return f"{asked}/{found['metadata']['uid']}/{found['metadata']['resourceVersion']}"
 
 
-def _report(job: Object, own: list[Object]) -> Object | None:
-    """The worker's last words once the Job is final; an unreadable or missing one is a failed one."""
+def _report(job: Object, own: list[Object], role: str = ROLE) -> Object | None:
+    """Its last words once the Job is final; an unreadable or missing one is a failed one."""
     if not _ended(job):
         return None
-    said = [_parsed(pods.termination(p, ROLE)) for p in sorted(own, key=lambda p: p["metadata"]["creationTimestamp"])]
+    said = [_parsed(pods.termination(p, role)) for p in sorted(own, key=lambda p: p["metadata"]["creationTimestamp"])]
     reports = [r for r in said if r is not None]
     if pods.is_condition(job, "Complete"):
-        return reports[-1] if reports else {"ok": False, "message": "the worker ended, but its report is gone"}
+        return reports[-1] if reports else {"ok": False, "message": f"{_WHO[role]} ended, but its report is gone"}
     failed = [r for r in reports if not r.get("ok")]
-    return failed[-1] if failed else {"ok": False, "message": _job_message(job)}
+    return failed[-1] if failed else {"ok": False, "message": _job_message(job, role)}
 
 
-def _job_message(job: Object) -> str:
+def _job_message(job: Object, role: str) -> str:
     found = pods.condition(job, "Failed") or {}
-    return f"the worker failed without a report: {found.get('message') or found.get('reason') or 'unknown'}"
+    return f"{_WHO[role]} failed without a report: {found.get('message') or found.get('reason') or 'unknown'}"
 
 
 def _parsed(ended: Object | None) -> Object | None:
@@ -140,13 +155,13 @@ def _parsed(ended: Object | None) -> Object | None:
     return loaded if isinstance(loaded, dict) and "ok" in loaded else None
 
 
-def _trouble(own: list[Object]) -> str | None:
+def _trouble(own: list[Object], role: str = ROLE) -> str | None:
     for pod in own:
         scheduled = pods.condition(pod, "PodScheduled")
         if scheduled is not None and scheduled["status"] == "False":
-            return f"the worker is not scheduled: {scheduled.get('message')}"
+            return f"{_WHO[role]} is not scheduled: {scheduled.get('message')}"
         if stuck := pods.waiting(pod):
-            return f"the worker cannot start: {stuck['reason']}: {stuck.get('message', '')}"
+            return f"{_WHO[role]} cannot start: {stuck['reason']}: {stuck.get('message', '')}"
     return None
 
 
@@ -166,6 +181,7 @@ def job_manifest(owner: Object, spec: DatasetSpec, print_: str, image: str, prog
         "MILLRACE_ATTEMPT": "0",
         "MILLRACE_TOKEN_FILE": pods.TOKEN_FILE,
         "MILLRACE_PROGRESS_URL": progress_url,
+        "MILLRACE_MEMORY": wanted.memory,
     }
     container = {
         "name": ROLE,
@@ -204,7 +220,38 @@ def _task(spec: DatasetSpec) -> Object:
         "columns": [c.model_dump(mode="json", by_alias=True) for c in spec.columns] if spec.columns else None,
         "split": split,
         "publish": {"path": pods.under(pods.claim_root(publish.name), publish.path)} if publish else None,
+        "quality": spec.quality.model_dump(mode="json", by_alias=True, exclude_none=True) if spec.quality else None,
     }
+
+
+def reader_manifest(owner: Object, spec: DatasetSpec, worker: Object, report: Object, image: str) -> Object:
+    """The Job that reads back what a worker published, with the claim mounted read-only."""
+    assert spec.publish is not None
+    claim = spec.publish.claim.name
+    mounts = (Mount(claim, pods.claim_root(claim), read_only=True),)
+    container = {
+        "name": READER,
+        "image": image,
+        "command": ["python3", "-m", "millrace.podside", "readback"],
+        "env": pods.env({"MILLRACE_TASK": json.dumps({"files": _files(report, pods.claim_root(claim))}, sort_keys=True)}),
+        "resources": pods.SMALL,
+        "securityContext": pods.container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [*pods.claim_mounts(mounts), pods.TMP_MOUNT],
+    }
+    volumes = [*pods.claim_volumes(mounts), pods.scratch_volume()]
+    account = spec.service_account_name
+    return pods.one_shot_job(owner, _reader_name(owner, worker), READER, container, volumes, service_account=account)
+
+
+def _files(report: Object, root: str) -> list[Object]:
+    """Every file that the worker says it wrote."""
+    told = [*(report.get("splits") or {}).values()]
+    folder = report.get("report") or {}
+    told += [{"path": f"{folder['path']}/{name}", **file} for name, file in (folder.get("files") or {}).items()]
+    return [
+        {"path": pods.under(root, f["path"]), "sha256": f["digest"].removeprefix("sha256:"), "bytes": f["bytes"]} for f in told
+    ]
 
 
 def _source(spec: DatasetSpec) -> Object:

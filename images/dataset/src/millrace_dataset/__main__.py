@@ -5,23 +5,36 @@ import sys
 from typing import Any
 
 from millrace_dataset import result
+from millrace_dataset.lines import SourceFile
 from millrace_dataset.problems import Problem
 from millrace_dataset.progress import Progress
-from millrace_dataset.publish import Published, publish
+from millrace_dataset.publish import publish
 from millrace_dataset.request import Request, parse_request
-from millrace_dataset.scan import Scan, scan
+from millrace_dataset.result import Done
+from millrace_dataset.scan import scan_text
 from millrace_dataset.sources import opened
+from millrace_dataset.write import write_splits
 
 
-def run(request: Request, progress: Progress) -> tuple[Scan, Published | None]:
-    """Scan and, when asked, publish; raises Problem."""
+def run(request: Request, progress: Progress) -> Done:
+    """Scan and, when asked, examine and publish; raises Problem."""
     with opened(request, progress.advance) as files:
-        passes = 2 if request.publish else 1
-        progress.expect(passes * sum(file.path.stat().st_size for file in files))
-        found = scan(files, request, progress.advance)
-        if request.publish is None:
-            return found, None
-        return found, publish(files, request, found, request.publish, progress.advance)
+        size = sum(file.path.stat().st_size for file in files)
+        if request.format == "text":
+            progress.expect((2 if request.publish else 1) * size)
+            return _text(request, files, progress)
+        from millrace_dataset import tabular  # the database takes 60 MB that lines of text do not need
+
+        progress.expect(tabular.STAGES * size)
+        return tabular.run(request, files, progress.advance, size)
+
+
+def _text(request: Request, files: list[SourceFile], progress: Progress) -> Done:
+    found = scan_text(files, request, progress.advance)
+    if request.publish is None:
+        return Done(found)
+    write = lambda folder: write_splits(files, request, found, folder, progress.advance)  # noqa: E731
+    return Done(found, publish(request, found, request.publish, write))
 
 
 def answer(text: str) -> dict[str, Any]:
@@ -32,14 +45,14 @@ def answer(text: str) -> dict[str, Any]:
         return result.failure(problem)
     progress = Progress(request).start()
     try:
-        made = result.success(*run(request, progress))
+        made = result.answer(run(request, progress))
     except Problem as problem:
         progress.finish("failed")
         return result.failure(problem)
     except OSError as error:
         progress.finish("failed")
         return result.failure(Problem("SourceMissing", f"reading the source failed: {error}"))
-    progress.finish("done")
+    progress.finish("done" if made["ok"] else "failed")
     return made
 
 

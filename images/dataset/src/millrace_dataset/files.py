@@ -38,6 +38,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     temporary.replace(path)
 
 
+def fsync_file(path: Path) -> None:
+    """Make a file's content durable that another library wrote."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 def fsync_directory(path: Path) -> None:
     """Make a directory's entries durable, which a rename alone does not."""
     descriptor = os.open(path, os.O_RDONLY)

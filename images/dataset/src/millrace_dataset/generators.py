@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+from millrace_dataset import survey
 from millrace_dataset.problems import Problem
 
 DEFAULT_CORPORA = "/usr/share/millrace/corpora"
@@ -114,5 +115,6 @@ def _csv_table(target: Path, parameters: Mapping[str, int]) -> None:
 GENERATORS: Mapping[str, Generator] = {
     "debian-text": Generator("text", {}, _debian_text),
     "markov-text": Generator("text", {"bytes": 1 << 20, "seed": 0}, _markov_text),
+    "workplace-survey": Generator("csv", {"rows": 1259, "seed": 0}, survey.write),
     "csv-table": Generator("csv", {"rows": 1000, "seed": 0}, _csv_table),
 }

@@ -17,6 +17,15 @@ REASONS = frozenset(
         "PublishFailed",
         "UnknownGenerator",
         "BadParameter",
+        "FormatMismatch",
+        "MemoryTooSmall",
+        "TooManyMissingValues",
+        "TooManyDuplicates",
+        "ConstantColumns",
+        "TooManyOutliers",
+        "ClassesImbalanced",
+        "TargetLeaks",
+        "TooManyInvalidValues",
     }
 )
 

@@ -8,24 +8,26 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from millrace_dataset.files import fsync_directory, sha256_file, write_json
-from millrace_dataset.lines import OnBytes, SourceFile
 from millrace_dataset.problems import Problem
 from millrace_dataset.request import Request
-from millrace_dataset.scan import Scan
-from millrace_dataset.write import write_splits
+from millrace_dataset.scan import Scan, Written
 
 MANIFEST = "manifest.json"
+OWNERS = ".owners"
+
+Write = Callable[[Path], list[Written]]
 
 
 @dataclass(frozen=True)
 class Published:
-    """A verified version: its folder and its manifest's splits (name -> file, rows, bytes, digest)."""
+    """A version: its folder and its manifest's splits (name -> file, rows, bytes, digest)."""
 
     folder: Path
     splits: Mapping[str, Mapping[str, Any]]
@@ -48,30 +50,48 @@ def version_of(found: Scan, request: Request) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def publish(files: list[SourceFile], request: Request, found: Scan, base: Path, on_bytes: OnBytes) -> Published:
-    """Publish under `base`, or verify and reuse what is there; Problem(PublishFailed) when the claim does not take it."""
+def publish(request: Request, found: Scan, base: Path, write: Write) -> Published:
+    """Publish under `base`, or verify and reuse what is there; Problem(PublishFailed) when the claim does not take it.
+
+    `write` puts the splits into a folder. Who uses a version is noted in it, so that it goes with the last of them.
+    """
     final = base / version_of(found, request)
     try:
-        if not final.exists():
-            _build(files, request, found, final, on_bytes)
-        return verify(final)
+        if final.exists():
+            made = verify(final)
+        else:
+            with appearing(final, request.uid) as folder:
+                _fill(request, found, folder, write)
+            made = _read(final)
+        own(final, request.uid)
     except OSError as error:
         raise Problem("PublishFailed", f"cannot write under {base}: {error.strerror or error}") from error
+    return made
 
 
-def _build(files: list[SourceFile], request: Request, found: Scan, final: Path, on_bytes: OnBytes) -> None:
-    temporary = final.with_name(f".{final.name}.{request.uid or os.getpid()}.tmp")
+@contextmanager
+def appearing(final: Path, uid: str) -> Iterator[Path]:
+    """A temporary folder beside `final` that takes its name when the block ends well, and goes when it does not."""
+    temporary = final.with_name(f".{final.name}.{uid or os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        _fill(files, request, found, temporary, on_bytes)
+        yield temporary
+        fsync_directory(temporary)
         _rename(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fill(files: list[SourceFile], request: Request, found: Scan, folder: Path, on_bytes: OnBytes) -> None:
-    splits = write_splits(files, request, found, folder, on_bytes)
+def own(folder: Path, uid: str) -> None:
+    """Note that the Dataset of this uid uses the folder; the sweep of a deleted one looks there (millrace.podside.sweep)."""
+    if uid:
+        (folder / OWNERS).mkdir(exist_ok=True)
+        (folder / OWNERS / uid).touch()
+
+
+def _fill(request: Request, found: Scan, folder: Path, write: Write) -> None:
+    splits = write(folder)
     manifest = {
         "schema": 1,
         "name": request.name,
@@ -92,7 +112,6 @@ def _fill(files: list[SourceFile], request: Request, found: Scan, folder: Path, 
         },
     }
     write_json(folder / MANIFEST, manifest)
-    fsync_directory(folder)
 
 
 def _rename(temporary: Path, final: Path) -> None:
@@ -104,17 +123,21 @@ def _rename(temporary: Path, final: Path) -> None:
     fsync_directory(final.parent)
 
 
+def _read(folder: Path) -> Published:
+    return Published(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["splits"])
+
+
 def verify(folder: Path) -> Published:
     """Read a version back and compare every file with the manifest; Problem(PublishFailed) names what differs."""
     try:
-        splits = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["splits"]
-        for split in splits.values():
+        made = _read(folder)
+        for split in made.splits.values():
             sha256, size = sha256_file(folder / split["file"])
             if (f"sha256:{sha256}", size) != (split["digest"], split["bytes"]):
                 raise _damaged(folder, split["file"])
     except (KeyError, ValueError, FileNotFoundError) as error:
         raise _damaged(folder, MANIFEST) from error
-    return Published(folder, splits)
+    return made
 
 
 def _damaged(folder: Path, name: str) -> Problem:

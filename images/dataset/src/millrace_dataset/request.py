@@ -12,8 +12,19 @@ from typing import Any
 
 from millrace_dataset.problems import Problem
 
-FORMATS = {"text": "txt", "csv": "csv", "jsonl": "jsonl"}
-COLUMN_TYPES = ("string", "integer", "number", "boolean")
+FORMATS = {"text": "txt", "csv": "csv", "jsonl": "jsonl", "parquet": "parquet"}
+COLUMN_TYPES = ("string", "integer", "number", "boolean", "date", "timestamp")
+CHECKS = (
+    "MissingValues",
+    "DuplicateRows",
+    "ConstantColumn",
+    "Outliers",
+    "InvalidValues",
+    "ClassImbalance",
+    "TargetLeakage",
+)
+NEED_TARGET = ("ClassImbalance", "TargetLeakage")
+PROBLEM_TYPES = ("Binary", "Multiclass", "Numeric")
 SPLITS = ("train", "validation", "test")
 
 
@@ -47,6 +58,26 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """A check that may not come out above a share; of one column or of any."""
+
+    check: str
+    column: str | None
+    above: Decimal
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What is asked about quality; `sample` is a number of rows, None for all of them."""
+
+    report: bool = True
+    target: str | None = None
+    problem_type: str | None = None
+    sample: int | None = None
+    gates: tuple[Gate, ...] = ()
+
+
+@dataclass(frozen=True)
 class Request:
     """One Dataset's work; `publish` is the folder under which versions are published, or None to only describe."""
 
@@ -58,6 +89,7 @@ class Request:
     columns: tuple[Column, ...] | None
     split: Split | None
     publish: Path | None
+    quality: Quality | None = None
 
     @property
     def extension(self) -> str:
@@ -82,6 +114,7 @@ def parse_request(text: str) -> Request:
         columns=_columns(raw.get("columns")),
         split=_split(raw.get("split")),
         publish=_publish(raw.get("publish")),
+        quality=_quality(raw.get("quality")),
     )
     _check_together(request)
     return request
@@ -93,9 +126,11 @@ def _check_together(request: Request) -> None:
     if request.publish is None and request.split is not None:
         raise Problem("BadParameter", "split needs publish: name the claim that shall hold the splits")
     if request.format == "text" and request.columns:
-        raise Problem("BadParameter", "columns do not apply to format text: drop columns or use csv or jsonl")
+        raise Problem("BadParameter", "columns do not apply to format text: drop columns or use csv, jsonl or parquet")
     if request.format == "text" and request.split is not None and request.split.stratify_by:
-        raise Problem("BadParameter", "split.stratifyBy does not apply to format text: use csv or jsonl")
+        raise Problem("BadParameter", "split.stratifyBy does not apply to format text: use csv, jsonl or parquet")
+    if request.quality is not None and (request.format == "text" or request.publish is None):
+        raise Problem("BadParameter", "quality needs publish and a format with columns: csv, jsonl or parquet")
 
 
 def _object(raw: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -157,7 +192,7 @@ def _columns(value: Any) -> tuple[Column, ...] | None:
 def _split(value: Any) -> Split | None:
     if value is None:
         return None
-    fractions = {name: _fraction(value.get(name, "0"), name) for name in SPLITS}
+    fractions = {name: _fraction(value.get(name, "0"), f"split.{name}") for name in SPLITS}
     if sum(fractions.values()) != 1:
         raise Problem("BadParameter", "split.train, split.validation and split.test must sum to 1")
     try:
@@ -172,9 +207,9 @@ def _fraction(value: Any, name: str) -> Decimal:
     try:
         fraction = Decimal(str(value))
     except InvalidOperation as error:
-        raise Problem("BadParameter", f"split.{name} must be a decimal number, not {value!r}") from error
+        raise Problem("BadParameter", f"{name} must be a decimal number, not {value!r}") from error
     if not 0 <= fraction <= 1:
-        raise Problem("BadParameter", f"split.{name} must be between 0 and 1, not {value!r}")
+        raise Problem("BadParameter", f"{name} must be between 0 and 1, not {value!r}")
     return fraction
 
 
@@ -182,3 +217,28 @@ def _publish(value: Any) -> Path | None:
     if value is None:
         return None
     return _absolute(value.get("path") if isinstance(value, dict) else None, "publish.path")
+
+
+def _quality(value: Any) -> Quality | None:
+    if value is None:
+        return None
+    gates = tuple(_gate(gate) for gate in value.get("failOn") or ())
+    quality = Quality(
+        report=bool(value.get("report", True)),
+        target=value.get("target"),
+        problem_type=value.get("problemType"),
+        sample=int(value["sample"]) if value.get("sample") else None,
+        gates=gates,
+    )
+    if quality.problem_type not in {None, *PROBLEM_TYPES}:
+        raise Problem("BadParameter", f"quality.problemType must be one of {', '.join(PROBLEM_TYPES)}")
+    if quality.target is None and any(gate.check in NEED_TARGET for gate in gates):
+        raise Problem("BadParameter", f"quality.failOn: {' and '.join(NEED_TARGET)} need quality.target")
+    return quality
+
+
+def _gate(value: Mapping[str, Any]) -> Gate:
+    check = str(value.get("check"))
+    if check not in CHECKS:
+        raise Problem("BadParameter", f"quality.failOn: check must be one of {', '.join(CHECKS)}, not {check!r}")
+    return Gate(check, value.get("column"), _fraction(value.get("above") or "0", f"quality.failOn.{check}.above"))

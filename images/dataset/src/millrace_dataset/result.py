@@ -3,16 +3,42 @@
 import json
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from millrace_dataset.problems import Problem
 from millrace_dataset.publish import Published
+from millrace_dataset.quality.examined import Examined
 from millrace_dataset.scan import Scan
 
 LIMIT_BYTES = 4096
 MAX_COLUMNS = 40
 DEFAULT_CLAIMS = "/millrace/claims"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the work came to; `published` is None where nothing was asked to be, or a gate is shut."""
+
+    scan: Scan
+    published: Published | None = None
+    quality: Examined | None = None
+
+
+def answer(done: Done) -> dict[str, Any]:
+    """The answer for a source that is in order, or whose quality is not what it must be."""
+    quality = done.quality
+    told = {"quality": quality.summary, "report": _report(quality)} if quality is not None else {}
+    if quality is not None and quality.failure is not None:
+        return failure(quality.failure) | told
+    return success(done.scan, done.published) | told
+
+
+def _report(quality: Examined) -> dict[str, Any] | None:
+    if quality.folder is None:
+        return None
+    return {"path": path_in_claim(quality.folder), "files": quality.files}
 
 
 def success(found: Scan, published: Published | None) -> dict[str, Any]:
@@ -49,11 +75,13 @@ def path_in_claim(path: Path) -> str:
 
 
 def encode(answer: dict[str, Any]) -> str:
-    """JSON within LIMIT_BYTES: columns are dropped from the end, then a message is cut."""
+    """JSON within LIMIT_BYTES: columns are dropped from the end, then the mildest findings, then a message is cut."""
     answer = dict(answer)
     while len(text := json.dumps(answer, ensure_ascii=False)) and len(text.encode()) > LIMIT_BYTES:
         if answer.get("columns"):
             answer["columns"] = answer["columns"][:-1]
+        elif worst := (answer.get("quality") or {}).get("worst"):
+            answer["quality"] = {**answer["quality"], "worst": worst[:-1]}
         elif len(message := str(answer.get("message", ""))) > 100:
             answer["message"] = message[: len(message) * 3 // 4] + "…"
         else:

@@ -13,14 +13,15 @@ from decimal import Decimal
 from millrace_dataset.problems import Problem
 from millrace_dataset.request import Split
 
-BINS = 1 << 14
+BIN_BITS = 14
+BINS = 1 << BIN_BITS
 MAX_STRATA = 1000
 BLOCK_LINES = 64
 MIN_BLOCKS = 200
 
 
 def bin_of(key: str, seed: int) -> int:
-    """The bin, in [0, BINS), of a row's key under a seed."""
+    """The bin, in [0, BINS), of a block of text under a seed; a table's rows take the first bits of their key (`parts`)."""
     digest = hashlib.blake2b(key.encode(), digest_size=8, key=str(seed).encode()).digest()
     return int.from_bytes(digest, "big") % BINS
 

@@ -1,4 +1,4 @@
-"""The second pass: rows into one file a split, each hashed as it is written."""
+"""The second pass over text: lines into one file a split, each hashed as it is written."""
 
 import hashlib
 import os
@@ -12,8 +12,7 @@ from millrace_dataset.files import tree_digest
 from millrace_dataset.lines import Hash, OnBytes, Reading, SourceFile
 from millrace_dataset.problems import Problem
 from millrace_dataset.request import Request
-from millrace_dataset.rows import Schema, csv_line, read_rows
-from millrace_dataset.scan import WHOLE, Scan, stratum_of, text_chunks
+from millrace_dataset.scan import WHOLE, Scan, Written, text_chunks
 from millrace_dataset.splits import bin_of
 
 
@@ -40,7 +39,7 @@ class SplitFile:
         self.rows += rows
 
 
-def write_splits(files: list[SourceFile], request: Request, found: Scan, folder: Path, on_bytes: OnBytes) -> list[SplitFile]:
+def write_splits(files: list[SourceFile], request: Request, found: Scan, folder: Path, on_bytes: OnBytes) -> list[Written]:
     """Write the splits (or `data`) into `folder`, durable; a source that changed since the scan is Problem."""
     names = found.plan.names if found.plan else (WHOLE,)
     with ExitStack() as stack:
@@ -55,14 +54,14 @@ def write_splits(files: list[SourceFile], request: Request, found: Scan, folder:
             os.fsync(output.stream.fileno())
     if tree_digest(entries) != found.digest:
         raise Problem("PublishFailed", "the source changed while it was read: run again when nothing writes to it")
-    return list(outputs.values())
+    return [Written(output.name, output.rows, output.size, output.digest) for output in outputs.values()]
 
 
 def _routed(
     files: list[SourceFile], request: Request, found: Scan, entries: list[tuple[str, str, int]], on_bytes: OnBytes
 ) -> Iterator[tuple[str, bytes, int]]:
     """(split, bytes, rows completed) in source order; fills `entries` with the digests of what was read."""
-    router = _Text(found, request) if request.format == "text" else _Table(found, request)
+    router = _Text(found, request)
     for file in files:
         reading = Reading(file, on_bytes)
         yield from router.route(reading)
@@ -103,28 +102,3 @@ class _Text:
         if self.found.plan is None or self.request.split is None:
             return WHOLE
         return self.found.plan.split_of("", bin_of(str(self.line // self.found.block), self.request.split.seed))
-
-
-class _Table:
-    """Rows go where their content's hash points; every csv file starts with the header."""
-
-    def __init__(self, found: Scan, request: Request) -> None:
-        self.found, self.request = found, request
-        self.schema = Schema(request.columns)
-        self.headed: set[str] = set()
-
-    def route(self, reading: Reading) -> Iterator[tuple[str, bytes, int]]:
-        for row in read_rows(reading, self.request.format, self.schema):
-            if not self.headed and self.schema.header:
-                yield from self._headers()
-            name = WHOLE
-            if self.found.plan and self.request.split:
-                split = self.request.split
-                name = self.found.plan.split_of(stratum_of(row, split), bin_of(row.key, split.seed))
-            yield name, f"{row.text}\n".encode(), 1
-
-    def _headers(self) -> Iterator[tuple[str, bytes, int]]:
-        header = f"{csv_line(self.schema.header or [])}\n".encode()
-        for name in self.found.plan.names if self.found.plan else (WHOLE,):
-            self.headed.add(name)
-            yield name, header, 0

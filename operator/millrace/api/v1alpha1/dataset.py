@@ -23,7 +23,12 @@ from millrace.api.common import (
 from millrace.api.resource import AGE, Column, Kind, summary_columns
 
 SOURCES = ("claim", "inline", "https", "generated")
-ColumnType = Literal["string", "integer", "number", "boolean"]
+ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
+Check = Literal[
+    "MissingValues", "DuplicateRows", "ConstantColumn", "Outliers", "InvalidValues", "ClassImbalance", "TargetLeakage"
+]
+ProblemType = Literal["Binary", "Multiclass", "Numeric"]
+_OF_TARGET = "['ClassImbalance', 'TargetLeakage']"
 
 
 class InlineSource(Model):
@@ -46,7 +51,9 @@ class HttpsSource(Model):
 class GeneratedSource(Model):
     """Content made by a named generator of the dataset image."""
 
-    name: Name = Field(description="Generator: debian-text, markov-text or csv-table (images/dataset/README.md).")
+    name: Name = Field(
+        description="Generator: debian-text, markov-text, csv-table or workplace-survey (images/dataset/README.md)."
+    )
     parameters: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
         default_factory=dict, max_length=32, description="The generator's parameters, as strings."
     )
@@ -90,6 +97,57 @@ class Split(Model):
     stratify_by: str | None = Field(default=None, max_length=253, description="Column whose shares every split keeps.")
 
 
+class Gate(Model):
+    """A check that may not come out above a limit: nothing is published where it does, and the report says why."""
+
+    model_config = {
+        "json_schema_extra": cel(
+            (
+                "has(self.above) != (self.check == 'ConstantColumn')",
+                "`above` must be set, except for check ConstantColumn, which has no measure",
+            ),
+            ("!has(self.above) || double(self.above) <= 1.0", "`above` is a share: from 0 to 1"),
+            (
+                "!has(self.column) || !(self.check in ['DuplicateRows', 'ClassImbalance'])",
+                "`column` may not be set for checks DuplicateRows and ClassImbalance",
+            ),
+        )
+    }
+
+    check: Check = Field(description="What is measured; docs/kinds/dataset.md says how.")
+    column: str | None = Field(default=None, min_length=1, max_length=253, description="The column; any where not given.")
+    above: Decimal | None = Field(default=None, description="Largest share that is let through.")
+
+
+class Quality(Model):
+    """What is measured, and what must hold."""
+
+    model_config = {
+        "json_schema_extra": cel(
+            (
+                f"has(self.target) || !has(self.failOn) || !self.failOn.exists(g, g.check in {_OF_TARGET})",
+                "`failOn` with ClassImbalance or TargetLeakage needs `target`",
+            ),
+            ("!has(self.problemType) || has(self.target)", "`problemType` needs `target`"),
+        )
+    }
+
+    report: bool = Field(default=True, description="Publish report.json and report.html.")
+    target: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=253,
+        description="Column that a model shall predict.",
+    )
+    problem_type: ProblemType | None = Field(default=None, description="What the target is; by its values where not given.")
+    sample: int | None = Field(
+        default=None, ge=1000, le=2**40, description="Measure about so many rows, the same ones each time; all where not given."
+    )
+    fail_on: list[Gate] | None = Field(
+        default=None, min_length=1, max_length=32, description="Gates: publish nothing where one of them is exceeded."
+    )
+
+
 class Publish(Model):
     """Where the checked content is put for its consumers."""
 
@@ -112,19 +170,24 @@ class DatasetSpec(CommonSpec):
             ("!has(self.split) || has(self.publish)", "`split` needs `publish`: the parts are written there"),
             ("!has(self.columns) || self.format != 'text'", "`columns` may not be set for format text"),
             (
+                "!has(self.quality) || (has(self.publish) && self.format != 'text')",
+                "`quality` needs `publish`, where the report goes, and a format with columns: csv, jsonl or parquet",
+            ),
+            (
                 "!has(self.split) || !has(self.split.stratifyBy) || self.format != 'text'",
-                "`split.stratifyBy` needs a format with columns: csv or jsonl",
+                "`split.stratifyBy` needs a format with columns: csv, jsonl or parquet",
             ),
         )
     }
 
     source: Source = Field(description="Where the content comes from.")
-    format: Literal["text", "csv", "jsonl"] = Field(description="Format of the content.")
+    format: Literal["text", "csv", "jsonl", "parquet"] = Field(description="Format of the content.")
     columns: list[ColumnSpec] | None = Field(
         default=None, min_length=1, max_length=1000, description="Columns to check; inferred when not given."
     )
     split: Split | None = Field(default=None, description="Seeded parts for training, validation and test.")
     publish: Publish | None = Field(default=None, description="Where the checked content is put.")
+    quality: Quality | None = Field(default=None, description="Measure the quality of the rows, report it, and gate on it.")
     resources: WorkerResources | None = Field(default=None, description="Resources of the worker pod.")
     image_pull_secrets: list[ClaimName] | None = Field(default=None, max_length=8, description="Secrets to pull with.")
 
@@ -147,6 +210,58 @@ class ColumnStatus(Model):
     type: str = Field(description="Type checked or inferred.")
 
 
+class FindingCounts(Model):
+    """Findings of the report by severity."""
+
+    high: int = Field(default=0, description="Findings that a condition tells of.")
+    medium: int = Field(default=0, description="Findings worth a look.")
+    low: int = Field(default=0, description="Findings for the record.")
+
+
+class Finding(Model):
+    """One finding."""
+
+    check: str = Field(description="What was measured.")
+    severity: Literal["High", "Medium", "Low"] = Field(description="How much it matters.")
+    column: str | None = Field(default=None, description="The column; none for all rows.")
+    value: str = Field(description="The share that was measured, from 0 to 1.")
+
+
+class BestFeature(Model):
+    """The feature that predicts the target best by itself."""
+
+    column: str = Field(description="The feature.")
+    power: str = Field(description="How well, from 0 to 1.")
+
+
+class QualityStatus(Model):
+    """The quality report in short."""
+
+    mode: Literal["Full", "Sampled"] = Field(description="Whether all rows were measured.")
+    measured_rows: int = Field(description="Rows that were measured.")
+    duplicate_rows: int = Field(description="Rows of these that repeat another.")
+    missing_share: str = Field(description="Share of all cells that are empty.")
+    findings: FindingCounts = Field(description="Findings by severity.")
+    worst: list[Finding] | None = Field(default=None, description="The eight worst findings, or as many as fit.")
+    problem_type: str | None = Field(default=None, description="What predicting the target is: Binary, Multiclass or Numeric.")
+    best_feature: BestFeature | None = Field(default=None, description="What predicts the target best.")
+
+
+class ReportStatus(Model):
+    """Where the quality report is."""
+
+    claim: str = Field(description="Claim that holds it.")
+    html: str = Field(description="report.html, relative to the claim's root: one page that needs nothing else.")
+    json_: str = Field(alias="json", description="report.json, relative to the claim's root.")
+
+
+class PublishedFolder(Model):
+    """A folder that was published."""
+
+    claim: str = Field(description="Claim that holds it.")
+    path: str = Field(description="Folder, relative to the claim's root.")
+
+
 class DatasetStatus(CommonStatus):
     """What was found and published."""
 
@@ -158,6 +273,11 @@ class DatasetStatus(CommonStatus):
     columns: list[ColumnStatus] | None = Field(default=None, description="The first forty columns.")
     column_count: int | None = Field(default=None, description="Columns in all.")
     splits: list[SplitStatus] | None = Field(default=None, description="The published parts.")
+    quality: QualityStatus | None = Field(default=None, description="The quality report in short.")
+    report: ReportStatus | None = Field(default=None, description="Where the quality report is.")
+    published: list[PublishedFolder] | None = Field(
+        default=None, description="Every folder published so far, the last hundred: what dataPolicy Delete takes away."
+    )
     attempt: int | None = Field(default=None, description="Number of the worker's run.")
     progress_percent: int | None = Field(default=None, description="Share of the content read, in percent.")
 

@@ -157,7 +157,8 @@ async def fed(stage: Stage, name: str) -> None:
     await stage.remove(DATASETS, name)
     await nothing_left(stage, data["metadata"]["uid"], "a deleted Dataset")
     for kind in ("Job", "Pod"):
-        stage.tally.expect(f"{name}: {kind}s of the worker", len(stage.seen.of(data["metadata"]["uid"], kind)), 1)
+        for role in ("worker", "verify"):
+            stage.tally.expect(f"{name}: {kind}s in role {role}", len(stage.seen.of(data["metadata"]["uid"], kind, role)), 1)
 
 
 def generated(ns: str, name: str) -> Object:

@@ -17,6 +17,7 @@ import burst
 import clients
 import idle
 import report
+import serving
 import steps
 import throughput
 from world import Object, World, connected
@@ -39,6 +40,7 @@ PARTS: dict[str, tuple[Measure, Callable[[Object], list[report.Row]]]] = {
     "bc": (lambda world, o: idle.measure(world, o.idle, min(200, o.idle)), idle.rows),
     "d": (lambda world, o: steps.measure(world, o.steps, o.rounds), steps.rows),
     "e": (lambda world, o: throughput.measure(world, o.megabytes, o.rounds), throughput.rows),
+    "fg": (lambda world, o: serving.measure(world, o.rounds), serving.rows),
     "clients": (lambda world, o: clients.measure(world, o.objects, o.rounds), clients.rows),
 }
 
@@ -49,7 +51,7 @@ def parsed(arguments: list[str]) -> Chosen:
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts to measure, of {','.join(PARTS)}")
     parser.add_argument("--objects", type=int, default=1000, help="TrainingJobs posted at once (a), Jobs posted (clients)")
     parser.add_argument("--idle", type=int, default=10_000, help="idle TrainingJobs (b, c)")
-    parser.add_argument("--rounds", type=int, default=3, help="repetitions of (a), (d), (e) and clients")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions of (a), (d), (e), (f) and clients")
     parser.add_argument("--steps", type=int, default=400, help="training steps of a run of (d)")
     parser.add_argument("--megabytes", type=int, default=200, help="size of the csv of (e)")
     chosen = parser.parse_args(arguments, namespace=Chosen())

@@ -1,6 +1,8 @@
-"""`make demo`: a real cluster, the operator installed by its chart, a GPT trained on two nodes from nothing but manifests.
+"""`make demo`: a real cluster, the operator installed by its chart, and from nothing but manifests: a raw text becomes a GPT that
+answers; a raw table becomes a Dataset with a report on its quality.
 
-A pod is killed on the way, training resumes from its committed checkpoint, and the loss curve is drawn.
+A pod is killed on the way, training resumes from its committed checkpoint, the loss curve is drawn, and the endpoint is rolled
+over while it is asked.
 
 Everything it does it does through kubectl and helm, and it prints each command: you can do the same by hand.
 """
@@ -21,11 +23,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 ROOT = Path(__file__).parents[1]
 OVERLAY = "examples/17-nemo-training-eks/overlays/local"
+TABLE = "examples/06-tabular-automl/overlays/local"
 NAMESPACE, JOB = "nemo", "gpt3-126m"
 CLUSTER = "demo"
 OUT = ROOT / "demo-output"
 DEADLINE_SECONDS = 1500
 LOCAL = [sys.executable, "-m", "millrace.cli.local"]
+MILLRACE = [sys.executable, "-m", "millrace.cli.main"]
 
 console = Console()
 
@@ -51,7 +55,7 @@ def run(*command: str, show: bool = True, check: bool = True, **options: Any) ->
 
 def cluster_up() -> dict[str, str]:
     """Start the cluster with progress on the terminal; gives the images' full names."""
-    command = [*LOCAL, "up", "--name", CLUSTER, "--nodes", "2", "--images", "operator,dataset,trainer"]
+    command = [*LOCAL, "up", "--name", CLUSTER, "--nodes", "2", "--images", "operator,dataset,trainer,smollm2"]
     console.print(f"[dim]$ millrace {' '.join(command[2:])}[/]")
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise DemoFailed("the local cluster did not start; its last words are above")
@@ -175,6 +179,58 @@ for name in ("loss.png", "report.html", "run.json"):
 """
 
 
+def millrace(*command: str) -> str:
+    """The project's own command line, shown by its short name."""
+    console.print(f"[dim]$ millrace {' '.join(command)}[/]")
+    return run(*MILLRACE, *command, show=False)
+
+
+def serve(image: str) -> None:
+    """Both endpoints, each asked something once its pods have answered their golden request."""
+    manifests = (ROOT / "demo/endpoints.yaml").read_text().replace("@SMOLLM2@", image)
+    console.print("[dim]$ kubectl apply -f demo/endpoints.yaml[/]")
+    run("kubectl", "apply", "-f", "-", show=False, input=manifests)
+    for name in ("gpt", "instruct"):
+        millrace("wait", f"modelendpoint/{name}", "-n", NAMESPACE, "--timeout", "5m")
+    for asked in (("gpt", "--complete", "And the LORD said unto"), ("instruct", "What is a mill race? Answer in one sentence.")):
+        console.print(f"[green]{millrace('ask', *asked, '-n', NAMESPACE, '--max-tokens', '40').strip()}[/]\n")
+
+
+def roll_over(image: str) -> None:
+    """Replace both pods of the GPT's endpoint while it is asked without a pause."""
+    body = {"model": "gpt", "prompt": "And it came to pass", "max_tokens": 4, "temperature": 0}
+    source = (ROOT / "tests/support/load.py").read_text()
+    url = f"http://gpt.{NAMESPACE}.svc:8080/v1/completions"
+    container = {"name": "load", "image": image, "command": ["python3", "-c", source, "POST", url, json.dumps(body), "2"]}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "load", "namespace": NAMESPACE}, "spec": spec}
+    run("kubectl", "apply", "-f", "-", show=False, input=json.dumps(pod))
+    run("kubectl", "wait", "pod/load", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=60s", show=False)
+    patch = json.dumps({"spec": {"kubernetes": {"env": [{"name": "RELEASED", "value": str(int(time.time()))}]}}})
+    run("kubectl", "patch", "modelendpoint", "gpt", "-n", NAMESPACE, "--type", "merge", "-p", patch)
+    millrace("wait", "modelendpoint/gpt", "-n", NAMESPACE, "--timeout", "5m")
+    console.print(millrace("status", "-n", NAMESPACE))
+    told = json.loads(run("kubectl", "get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/load:8000/proxy/", show=False))
+    run("kubectl", "delete", "pod", "load", "-n", NAMESPACE, "--wait=false", show=False)
+    console.print(f"Both pods were replaced: [bold]{told['requests']} requests, {told['failed']} failed[/]")
+    if told["failed"]:
+        raise DemoFailed(f"requests failed while the endpoint was rolled over: {told['failures']}")
+
+
+def check_table() -> None:
+    """A table with its quality report."""
+    run("kubectl", "delete", "-k", TABLE, "--ignore-not-found", "--wait=true", "--timeout=180s", show=False)
+    run("kubectl", "apply", "-k", TABLE)
+    millrace("wait", "dataset/survey", "-n", "survey", "--timeout", "5m")
+    quality = json.loads(run("kubectl", "get", "dataset", "survey", "-n", "survey", "-o", "json", show=False))["status"]
+    for found in quality["quality"].get("worst") or ():
+        console.print(f"  {found['severity']:7} {found['check']} {found.get('column', '')}: {found['value']}")
+    best = quality["quality"].get("bestFeature") or {}
+    console.print(
+        f"What predicts the answer best: {json.dumps(best)}; the whole report: {quality['report']['html']} on its claim"
+    )
+
+
 def conclude(found: dict[str, Any]) -> None:
     """What came out, and what to look at."""
     metrics = {m["name"]: m["value"] for m in found["status"]["metrics"]}
@@ -188,17 +244,22 @@ def conclude(found: dict[str, Any]) -> None:
     cause, took = restarts.get("lastCause", "none"), restarts.get("recoverySeconds", "?")
     console.print(f"Restarts: {restarts.get('count', 0)} ({cause}), recovered in {took} s")
     console.print(f"Loss curve: {OUT / 'loss.png'}   report: {OUT / 'report.html'}")
-    console.print(
-        '\nLook around:  [bold]eval "$(.venv/bin/millrace local env --name demo)"[/]\n'
-        "              kubectl describe trainingjob -n nemo gpt3-126m\n"
-        "Tear down:    [bold].venv/bin/millrace local down --name demo[/]"
-    )
     if float(metrics["validationPerplexity"]) > 0.5 * float(metrics["unigramPerplexity"]):
         raise DemoFailed("the model has not learnt: its perplexity is not well below the unigram baseline")
 
 
+def farewell() -> None:
+    """What the reader can do next."""
+    console.print(
+        'Look around:  [bold]eval "$(.venv/bin/millrace local env --name demo)"[/]\n'
+        "              kubectl describe trainingjob -n nemo gpt3-126m\n"
+        '              .venv/bin/millrace ask -n nemo instruct "..."\n'
+        "Tear down:    [bold].venv/bin/millrace local down --name demo[/]"
+    )
+
+
 def main() -> int:
-    """The whole demo; 0 when the model was trained and read back."""
+    """The whole demo; 0 when the models answer."""
     begun = time.monotonic()
     try:
         say("A real Kubernetes cluster on this machine: two nodes, built and cached (the first time takes a while)")
@@ -218,6 +279,14 @@ def main() -> int:
         say("The results")
         fetch_report(images["localhost/millrace/operator"])
         conclude(found)
+        say("The model answers, and so does one that ships in a package: two ModelEndpoints")
+        serve(images["localhost/millrace/smollm2"])
+        say("Rolled over under load: no request may fail")
+        roll_over(images["localhost/millrace/operator"])
+        say("A raw table is typed, checked, split and reported on")
+        check_table()
+        say("Done")
+        farewell()
     except DemoFailed as failure:
         console.print(f"\n[bold red]error:[/] {failure}")
         return 1

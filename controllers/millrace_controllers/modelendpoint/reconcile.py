@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from millrace.api import expressions
 from millrace.engine.controller import Pass
+from millrace.engine.errors import Refused
 from millrace.engine.outcome import Outcome
 from millrace_controllers.modelendpoint import models, plan, status
 from millrace_controllers.modelendpoint.backends.kubernetes import KubernetesServer, manifests
@@ -13,7 +15,10 @@ BACKEND = KubernetesServer()
 
 
 async def reconcile(ctx: Pass) -> Outcome:
-    """One pass: which model? observe, decide, act, say."""
+    """One pass: which model? observe, decide, act, say. Raises Refused for a probe that can never be met."""
+    expect = ctx.spec.probe.expect if ctx.spec.probe else None
+    if expect and expect.matches and (why := expressions.problem(expect.matches)):
+        raise Refused(f"spec.probe.expect.matches is no Python regular expression: {why}")
     observed = await BACKEND.observe(ctx)
     try:
         target = models.target(ctx.spec, ctx.status, lambda name: ctx.lookup("trainingjobs", name))

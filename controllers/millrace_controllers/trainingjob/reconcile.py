@@ -6,10 +6,14 @@ acts on it. A pass that starts something acts first and says so after: what it m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from millrace.api import expressions
+from millrace.api.v1alpha1.trainingjob import MetricSpec
 from millrace.engine.controller import Pass
+from millrace.engine.errors import Refused
 from millrace.engine.outcome import Outcome
 from millrace_controllers.trainingjob import inputs, plan, status
 from millrace_controllers.trainingjob.backends.kubernetes import KubernetesTrainer, layout
@@ -26,6 +30,8 @@ async def reconcile(ctx: Pass) -> Outcome:
     run_id = ctx.spec.run_id or ""
     if old.get("completionTime"):
         return status.new_run(run_id, old) if old.get("runID", "") != run_id else await _settled(ctx)
+    if not old.get("attempt"):
+        _check_expressions(ctx.spec.metrics or ())
     observed = await _observe(ctx)
     decision = plan.decide(ctx.spec, old, observed, ctx.clock.now())
     warnings: tuple[str, ...] = ()
@@ -33,6 +39,13 @@ async def reconcile(ctx: Pass) -> Outcome:
         observed, warnings = await _observe(ctx), BACKEND.warnings(ctx)
     said = status.outcome(decision, old, observed, _lineage(ctx, observed), run_id, ctx.clock.now())
     return replace(said, events=(*said.events, *status.warned(warnings)))
+
+
+def _check_expressions(metrics: Iterable[MetricSpec]) -> None:
+    """The API server knows no Python: what is no expression is refused before anything runs. Raises Refused."""
+    for metric in metrics:
+        if why := expressions.problem(metric.regex):
+            raise Refused(f"spec.metrics[{metric.name}].regex is no Python regular expression: {why}")
 
 
 async def _observe(ctx: Pass) -> Observed:
@@ -85,7 +98,7 @@ async def finalize(ctx: Pass) -> Outcome:
         await BACKEND.orphan(ctx)
         return Outcome(released=True)
     if not await BACKEND.delete(ctx):
-        return status.deleting("The pods are being stopped; programs that know SIGTERM make a checkpoint")
+        return status.deleting("The pods are being stopped; programs that know SIGTERM make a checkpoint", ctx.status)
     if ctx.spec.data_policy == "Delete" and not await BACKEND.sweep(ctx):
-        return status.deleting("The run's data is being deleted")
+        return status.deleting("The run's data is being deleted", ctx.status)
     return Outcome(released=True)

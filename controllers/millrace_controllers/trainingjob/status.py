@@ -288,12 +288,14 @@ def new_run(run_id: str, old: Object) -> Outcome:
     return Outcome(said, fields, (Event("NewRun", message),), requeue_after=AT_ONCE)
 
 
-def deleting(message: str) -> Outcome:
-    """Being taken down."""
+def deleting(message: str, old: Object) -> Outcome:
+    """Being taken down; how a run ended stays true meanwhile."""
     name = reasons.DELETING.name
-    return Outcome(
-        (Verdict("Succeeded", "Unknown", name, message), Verdict("Reconciling", "True", name, message)), requeue_after=5
-    )
+    goes = Verdict("Reconciling", "True", name, message)
+    if old.get("completionTime"):
+        ended = tuple(v for v in settled(old).conditions if v.type != goes.type)
+        return Outcome((*ended, goes), requeue_after=5)
+    return Outcome((Verdict("Succeeded", "Unknown", name, message), goes), requeue_after=5)
 
 
 def explain(obj: Object, _: BaseException) -> tuple[Verdict, ...] | None:

@@ -341,3 +341,14 @@ def test_lineage_is_pinned_by_the_first_start() -> None:
 )
 def test_ended_pods_stay_for_their_time(ttl: int | None, done: str | None, left: float | None) -> None:
     assert say.ttl_left({"completionTime": done} if done else {}, ttl, BEGIN) == left
+
+
+def test_while_a_finished_run_is_deleted_how_it_ended_stays_true() -> None:
+    ended = {"type": "Succeeded", "status": "True", "reason": "Succeeded", "message": "", "lastTransitionTime": NOW}
+    made = say.deleting("The pods are being stopped", {"completionTime": NOW, "conditions": [ended]})
+    assert [(v.type, v.status, v.reason) for v in made.conditions] == [
+        ("Succeeded", "True", "Succeeded"),
+        ("Reconciling", "True", "Deleting"),
+    ]
+    under_way = say.deleting("The pods are being stopped", {}).conditions[0]
+    assert (under_way.type, under_way.status, under_way.reason) == ("Succeeded", "Unknown", "Deleting")

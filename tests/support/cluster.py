@@ -240,8 +240,8 @@ def model_endpoint(ns: str, name: str, script: str = LIST_FILES, *, asks: str = 
         "protocol": "Custom",
         "readyPath": "/",
         "resources": {"cpu": "20m", "memory": "64Mi"},
-        "drainSeconds": 2,
-        "terminationGracePeriodSeconds": 4,
+        "drainSeconds": 4,
+        "terminationGracePeriodSeconds": 6,
         **spec.pop("kubernetes", {}),
     }
     probe = {"request": {"method": "GET", "path": asks}, "expect": {"status": 200, **({"contains": says} if says else {})}}

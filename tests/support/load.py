@@ -1,7 +1,8 @@
 """A client that asks an endpoint without a pause, in a pod of the cluster; standard library only, its source goes into the pod.
 
-`python3 load.py METHOD URL BODY CONNECTIONS` asks from so many connections, each kept open, and never tries anything twice. What
-came of it is told on port 8000 as JSON: requests, failures (the first ten in words), and how often each answer came.
+`python3 load.py METHOD URL BODY CONNECTIONS` asks from so many connections, each kept open, and never tries anything twice. It counts
+from the first answer on: until its node has heard of a Service that is just being made, nothing can come of asking. What came of it
+is told on port 8000 as JSON: requests, failures (the first ten in words), and how often each answer came.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Tally:
     def broken(self, why: str) -> None:
         """One request was not."""
         with self.lock:
+            if not self.answers:
+                return
             self.requests += 1
             self.failed += 1
             self.failures = [*self.failures, why][:10]

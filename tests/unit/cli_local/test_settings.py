@@ -131,3 +131,14 @@ def test_a_node_is_found_by_name_or_the_right_names_are_given() -> None:
     with pytest.raises(LocalError) as refused:
         settings.node_number(2, "node-3")
     assert "node-1, node-2" in refused.value.fix
+
+
+def test_control_groups_in_which_nothing_runs_are_in_nobodys_way(tmp_path: Path) -> None:
+    inner = tmp_path / "node-1" / "kubelet"
+    inner.mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "node-1", inner):
+        (folder / "cgroup.procs").write_text("")
+    assert not settings._is_populated(tmp_path)
+    (inner / "cgroup.procs").write_text("4711\n")
+    assert settings._is_populated(tmp_path)
+    assert not settings._is_populated(tmp_path / "no-such-group")

@@ -197,13 +197,21 @@ def open_cluster(name: str) -> Cluster:
 
 
 def check_not_foreign(cluster: Cluster) -> None:
-    """A cluster of that name may run with another MILLRACE_STATE: what this machine holds once must not be shared."""
+    """A cluster of that name may run with another MILLRACE_STATE: what this machine holds once must not be shared.
+
+    Control groups in which nothing runs are what one left that was killed and whose state is gone: they are in nobody's way.
+    """
     groups = (Path("/sys/fs/cgroup/memory", cluster.cgroup), Path("/sys/fs/cgroup", cluster.cgroup))  # v1, v2
-    if load_options(cluster) is None and any(group.exists() for group in groups):
+    if load_options(cluster) is None and any(_is_populated(group) for group in groups):
         raise LocalError(
             f"a cluster {cluster.name} of another user or another MILLRACE_STATE exists on this machine",
             "Choose another name (--name NAME), or take that one down with its own MILLRACE_STATE.",
         )
+
+
+def _is_populated(group: Path) -> bool:
+    """Whether a process is in a control group or below it."""
+    return any(listed.read_text().strip() for listed in group.rglob("cgroup.procs"))
 
 
 def existing_clusters() -> list[Cluster]:

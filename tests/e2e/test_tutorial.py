@@ -106,7 +106,7 @@ async def replaced_under_load(client: Client, shell: Shell, commands: str) -> No
     """Two models follow one another, and nobody who asks notices."""
     before = (await client.get(MODEL_ENDPOINTS, "tutorial", "chat"))["status"]
     url = "http://chat.tutorial.svc:8080/v1/completions"
-    async with load(client, "tutorial", url, method="POST", body=json.dumps(BODY), connections=2) as asking:
+    async with load(client, "tutorial", url, method="POST", body=json.dumps(BODY), connections=2, pause=0.2) as asking:
         await asking.after(20)
         await shell.type(commands, 900)
         told = await asking.after(20)

@@ -1,7 +1,7 @@
-"""A client that asks an endpoint without a pause, in a pod of the cluster; standard library only, its source goes into the pod.
+"""A client that asks an endpoint again and again, in a pod of the cluster; standard library only, its source goes into the pod.
 
-`python3 load.py METHOD URL BODY CONNECTIONS` asks from so many connections, each kept open, and never tries anything twice. It counts
-from the first answer on: until its node has heard of a Service that is just being made, nothing can come of asking. What came of it
+`python3 load.py METHOD URL BODY CONNECTIONS [PAUSE]` asks from so many connections, each kept open, with so many seconds between an
+answer and the next request (none by default), and never tries anything twice. It counts from the first answer on: until its node has heard of a Service that is just being made, nothing can come of asking. What came of it
 is told on port 8000 as JSON: requests, failures (the first ten in words), and how often each answer came.
 """
 
@@ -61,7 +61,7 @@ class Tally:
             return json.dumps(made).encode()
 
 
-def ask(method: str, url: str, body: str, tally: Tally) -> None:
+def ask(method: str, url: str, body: str, pause: float, tally: Tally) -> None:
     """Ask for ever over one connection, a new one where the server closed it after an answer."""
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
@@ -80,11 +80,12 @@ def ask(method: str, url: str, body: str, tally: Tally) -> None:
             tally.answered(text, time.monotonic() - begun)
         else:
             tally.broken(f"status {answer.status}: {text[:SHOWN]}")
+        time.sleep(pause)
 
 
 def main() -> None:
     """Ask, and tell whoever asks."""
-    method, url, body, connections = sys.argv[1:5]
+    method, url, body, connections, pause = [*sys.argv[1:5], *(sys.argv[5:] or ["0"])]
     tally = Tally()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -99,7 +100,7 @@ def main() -> None:
             """Nothing to tell."""
 
     for _ in range(int(connections)):
-        threading.Thread(target=ask, args=(method, url, body, tally), daemon=True).start()
+        threading.Thread(target=ask, args=(method, url, body, float(pause), tally), daemon=True).start()
     http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
 
 

@@ -44,13 +44,13 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def load(
-    client: Client, ns: str, url: str, *, method: str = "GET", body: str = "", connections: int = 4
+    client: Client, ns: str, url: str, *, method: str = "GET", body: str = "", connections: int = 4, pause: float = 0
 ) -> AsyncIterator[Load]:
-    """Ask `url` without a pause until the end of the block."""
+    """Ask `url` until the end of the block; `pause` is in seconds."""
     container = {
         "name": "load",
         "image": images().operator,
-        "command": ["python3", "-c", _SOURCE.read_text(), method, url, body, str(connections)],
+        "command": ["python3", "-c", _SOURCE.read_text(), method, url, body, str(connections), str(pause)],
         "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}},
         "readinessProbe": {"httpGet": {"path": "/", "port": 8000}, "periodSeconds": 1},
     }

@@ -21,6 +21,7 @@ from typing import Any
 import aiohttp
 
 from millrace.api.v1alpha1.trainingjob import KIND
+from millrace.engine.registry import controllers
 from millrace.kube import credentials
 from millrace.kube.client import Client
 from millrace.kube.errors import ApiError
@@ -28,6 +29,8 @@ from millrace.kube.resources import NAMESPACES, Resource, of_kind
 
 Object = dict[str, Any]
 TRAINING_JOBS = of_kind(KIND)
+OWN = tuple(of_kind(c.kind) for c in controllers())
+"""Our kinds: what has our finalizer."""
 IN_FLIGHT = 50
 HOST = os.environ.get("MILLRACE_BENCH_HOST", "10.112.0.1")
 """Where pods of the local cluster reach this machine."""
@@ -137,8 +140,9 @@ async def _emptied(world: World, ns: str) -> None:
     for path in (TRAINING_JOBS.path(ns), f"/apis/batch/v1/namespaces/{ns}/jobs", f"/api/v1/namespaces/{ns}/pods"):
         with contextlib.suppress(ApiError, aiohttp.ClientError, TimeoutError):
             await world.client.raw("DELETE", path, {"propagationPolicy": "Background", "gracePeriodSeconds": 0})
-    names = [o["metadata"]["name"] async for o in world.client.list_objects(TRAINING_JOBS, ns)]
-    await each(_released(world, ns, name) for name in names)
+    for resource in OWN:
+        names = [o["metadata"]["name"] async for o in world.client.list_objects(resource, ns)]
+        await each(_released(world, resource, ns, name) for name in names)
     await world.client.delete(NAMESPACES, None, ns)
 
     async def gone() -> bool:
@@ -147,9 +151,9 @@ async def _emptied(world: World, ns: str) -> None:
     await until(gone, f"namespace {ns} is gone", timeout=600, every=1)
 
 
-async def _released(world: World, ns: str, name: str) -> None:
+async def _released(world: World, resource: Resource, ns: str, name: str) -> None:
     with contextlib.suppress(ApiError):
-        await world.client.patch(TRAINING_JOBS, ns, name, {"metadata": {"finalizers": None}})
+        await world.client.patch(resource, ns, name, {"metadata": {"finalizers": None}})
 
 
 async def count(world: World, path: str) -> int:

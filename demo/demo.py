@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +47,7 @@ def say(text: str) -> None:
 def run(*command: str, show: bool = True, check: bool = True, **options: Any) -> str:
     """Run a command, show it, give its standard output. Raises DemoFailed with its last words."""
     if show:
-        console.print(f"[dim]$ {' '.join(command)}[/]")
+        console.print(f"[dim]$ {escape(' '.join(command))}[/]")
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False, **options)
     if check and done.returncode:
         raise DemoFailed(f"{command[0]} failed:\n{(done.stderr or done.stdout).strip()[-2000:]}")
@@ -181,7 +182,7 @@ for name in ("loss.png", "report.html", "run.json"):
 
 def millrace(*command: str) -> str:
     """The project's own command line, shown by its short name."""
-    console.print(f"[dim]$ millrace {' '.join(command)}[/]")
+    console.print(f"[dim]$ millrace {escape(' '.join(command))}[/]")
     return run(*MILLRACE, *command, show=False)
 
 
@@ -193,7 +194,8 @@ def serve(image: str) -> None:
     for name in ("gpt", "instruct"):
         millrace("wait", f"modelendpoint/{name}", "-n", NAMESPACE, "--timeout", "5m")
     for asked in (("gpt", "--complete", "And the LORD said unto"), ("instruct", "What is a mill race? Answer in one sentence.")):
-        console.print(f"[green]{millrace('ask', *asked, '-n', NAMESPACE, '--max-tokens', '40').strip()}[/]\n")
+        answer = millrace("ask", *asked, "-n", NAMESPACE, "--max-tokens", "40").strip()
+        console.print(f"[green]{escape(answer)}[/]\n")
 
 
 def roll_over(image: str) -> None:

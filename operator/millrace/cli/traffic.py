@@ -85,20 +85,24 @@ async def measured(connection: Connection, obj: Object) -> Traffic | None:
     """What happens within a second; None for an endpoint that nothing serves or whose server has other metrics."""
     if not (obj.get("status") or {}).get("traffic"):
         return None
-    before = await _look(connection, obj)
-    if before is None:
-        return None
+    names = await _ready(connection, obj)
+    first, begun = await _look(connection, obj, names), time.monotonic()
     await asyncio.sleep(_BETWEEN_SECONDS)
-    after = await _look(connection, obj)
-    return None if after is None else between(before, after)
+    second, ended = await _look(connection, obj, names), time.monotonic()
+    # A pod that came or went in between would count for all that it ever did.
+    both = [(a, b) for a, b in zip(first, second, strict=True) if _REQUESTS in a and _REQUESTS in b]
+    return between(sampled([a for a, _ in both], begun), sampled([b for _, b in both], ended)) if both else None
 
 
-async def _look(connection: Connection, obj: Object) -> Sample | None:
+async def _ready(connection: Connection, obj: Object) -> list[str]:
     namespace, selector = obj["metadata"]["namespace"], f"{labels.OWNER_UID}={obj['metadata']['uid']}"
-    found = [p async for p in connection.client.list_objects(PODS, namespace, labels=selector) if pods.is_condition(p, "Ready")]
-    told = await asyncio.gather(*(_metrics(connection, obj, p["metadata"]["name"]) for p in found))
-    texts = [text for text in told if _REQUESTS in text]
-    return sampled(texts, time.monotonic()) if texts else None
+    found = connection.client.list_objects(PODS, namespace, labels=selector)
+    return [p["metadata"]["name"] async for p in found if pods.is_condition(p, "Ready")]
+
+
+async def _look(connection: Connection, obj: Object, names: Iterable[str]) -> list[str]:
+    """What each pod tells now."""
+    return await asyncio.gather(*(_metrics(connection, obj, name) for name in names))
 
 
 async def _metrics(connection: Connection, obj: Object, pod: str) -> str:

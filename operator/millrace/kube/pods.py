@@ -221,18 +221,23 @@ def sweep_job(
     owner: Object, image: str, mounts: tuple[Mount, ...], paths: list[str], service_account: str, *, shared: bool = False
 ) -> Object:
     """The Job that deletes folders on claims (podside sweep); with `shared`, only those that no other object uses."""
-    task = json.dumps({"paths": paths, **({"owner": owner["metadata"]["uid"]} if shared else {})})
-    container = {
-        "name": SWEEP,
-        "image": image,
-        "command": ["python3", "-m", "millrace.podside", "sweep"],
-        "env": env({"MILLRACE_TASK": task}),
-        "resources": SMALL,
-        "securityContext": container_security(),
-        "volumeMounts": [*claim_mounts(mounts), TMP_MOUNT],
-    }
+    task = {"paths": paths, **({"owner": owner["metadata"]["uid"]} if shared else {})}
+    container = helper(SWEEP, image, task, [*claim_mounts(mounts), TMP_MOUNT])
     volumes = [*claim_volumes(mounts), scratch_volume()]
     return one_shot_job(owner, labels.child_name(owner, SWEEP), SWEEP, container, volumes, service_account=service_account)
+
+
+def helper(program: str, image: str, task: Object, mounts: list[Object]) -> Object:
+    """A container that runs one of podside's programs, in the operator's image."""
+    return {
+        "name": program,
+        "image": image,
+        "command": ["python3", "-m", "millrace.podside", program],
+        "env": env({"MILLRACE_TASK": json.dumps(task, sort_keys=True)}),
+        "resources": SMALL,
+        "securityContext": container_security(),
+        "volumeMounts": mounts,
+    }
 
 
 def role(child: Object) -> str:

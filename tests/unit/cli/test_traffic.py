@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from millrace.cli import traffic
 from millrace.cli.traffic import Sample
+from millrace.kube.errors import ApiError
 
 INF = math.inf
 
 
 class Pod:
     """What a pod of our server tells."""
+
+    seen = False
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -77,3 +82,36 @@ QUANTILES: list[tuple[dict[float, float], float, float | None, str]] = [
 @pytest.mark.parametrize(("buckets", "share", "wanted", "reason"), QUANTILES, ids=[q[-1] for q in QUANTILES])
 def test_quantiles_are_those_of_prometheus(buckets: dict[float, float], share: float, wanted: float | None, reason: str) -> None:
     assert traffic.quantile(buckets, share) == (None if wanted is None else pytest.approx(wanted)), reason
+
+
+class Pods:
+    """A connection to pods that come and go between two looks; each look makes every pod answer ten requests."""
+
+    def __init__(self, *lists: list[str]) -> None:
+        self.client, self.lists, self.told = self, iter(lists), {name: Pod() for name in {n for names in lists for n in names}}
+        self.here: list[str] = []
+
+    async def list_objects(self, *_: object, **__: object) -> AsyncIterator[dict[str, Any]]:
+        self.here = next(self.lists)
+        for name in self.here:
+            yield {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+
+    async def lines(self, _: str, path: str) -> AsyncIterator[str]:
+        name = path.split("http:")[1].split(":", maxsplit=1)[0]
+        if name == "goes" and self.told[name].seen:
+            raise ApiError(404, "NotFound", "the pod is gone")
+        pod = self.told[name]
+        pod.seen = True
+        for _number in range(10):
+            pod.answer(0.05)
+        for line in pod.text().splitlines():
+            yield line
+
+
+async def test_a_pod_that_goes_between_two_looks_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "_BETWEEN_SECONDS", 0.01)
+    obj = {"metadata": {"namespace": "t", "uid": "u"}, "spec": {}, "status": {"traffic": [{}]}}
+    connection: Any = Pods(["stays", "goes"])
+    seen = await traffic.measured(connection, obj)
+    assert seen is not None
+    assert seen.per_second > 0, "what the pod that went had done does not hide what the other does"

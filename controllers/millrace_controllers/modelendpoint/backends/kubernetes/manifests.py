@@ -219,7 +219,7 @@ def model_folder(uri: str) -> str:
 
 def _reader(uri: str, digest: str | None, settings: Settings, mounts: tuple[pods.Mount, ...]) -> Object:
     task = {"path": model_folder(uri), "digest": digest}
-    return _helper(MODEL, task, settings, [*pods.claim_mounts(mounts), pods.TMP_MOUNT])
+    return pods.helper(MODEL, settings.images.operator, task, [*pods.claim_mounts(mounts), pods.TMP_MOUNT])
 
 
 # -- the golden request ----------------------------------------------------------------------------------------------
@@ -265,16 +265,8 @@ def _default_request(owner: Object, serving: KubernetesServing) -> Object | None
 def _golden(task: Object, settings: Settings) -> Object:
     """A native sidecar: it starts before the server, counts for the pod's readiness, and ends after it."""
     gate = {"httpGet": {"path": "/", "port": task["gatePort"]}, "periodSeconds": _POLL_SECONDS, "failureThreshold": 1}
-    return {**_helper(GOLDEN, task, settings, [pods.TMP_MOUNT]), "restartPolicy": "Always", "readinessProbe": gate}
-
-
-def _helper(program: str, task: Object, settings: Settings, mounts: list[Object]) -> Object:
     return {
-        "name": program,
-        "image": settings.images.operator,
-        "command": ["python3", "-m", "millrace.podside", program],
-        "env": pods.env({"MILLRACE_TASK": json.dumps(task, sort_keys=True)}),
-        "resources": pods.SMALL,
-        "securityContext": pods.container_security(),
-        "volumeMounts": mounts,
+        **pods.helper(GOLDEN, settings.images.operator, task, [pods.TMP_MOUNT]),
+        "restartPolicy": "Always",
+        "readinessProbe": gate,
     }

@@ -241,27 +241,17 @@ def _preflight(owner: Object, spec: TrainingJobSpec, inputs: Inputs, settings: S
         "wrapperDir": _WRAP if wrapped else None,
         "run": layout.run(owner, spec),
     }
-    return _helper(PREFLIGHT, task, settings, [*pods.claim_mounts(layout.mounts(spec, inputs)), *_own_mounts(wrapped)])
+    return pods.helper(
+        PREFLIGHT, settings.images.operator, task, [*pods.claim_mounts(layout.mounts(spec, inputs)), *_own_mounts(wrapped)]
+    )
 
 
 def _tail(spec: TrainingJobSpec, environment: list[Object], settings: Settings) -> Object:
     """A sidecar of the native kind: it ends with the program, and does not keep the Job from completing."""
     metrics = [m.model_dump(mode="json", include={"name", "regex"}) for m in spec.metrics or ()]
-    made = _helper(TAIL, {"log": f"{_WRAP}/log", "metrics": metrics}, settings, _own_mounts(True))
+    made = pods.helper(TAIL, settings.images.operator, {"log": f"{_WRAP}/log", "metrics": metrics}, _own_mounts(True))
     told = [e for e in environment if e["name"].startswith("MILLRACE_")]
     return {**made, "env": [*made["env"], *told], "restartPolicy": "Always"}
-
-
-def _helper(name: str, task: Object, settings: Settings, mounts: list[Object]) -> Object:
-    return {
-        "name": name,
-        "image": settings.images.operator,
-        "command": ["python3", "-m", "millrace.podside", name],
-        "env": pods.env({"MILLRACE_TASK": json.dumps(task, sort_keys=True)}),
-        "resources": pods.SMALL,
-        "securityContext": pods.container_security(),
-        "volumeMounts": mounts,
-    }
 
 
 def _own_mounts(wrapped: bool) -> list[Object]:
@@ -289,7 +279,7 @@ def verifier(owner: Object, spec: TrainingJobSpec, attempt: int, settings: Setti
         "attempt": attempt,
     }
     mounts = tuple(places.values())
-    container = _helper(VERIFY, task, settings, [*pods.claim_mounts(mounts), pods.TMP_MOUNT])
+    container = pods.helper(VERIFY, settings.images.operator, task, [*pods.claim_mounts(mounts), pods.TMP_MOUNT])
     return {
         "apiVersion": "v1",
         "kind": "Pod",

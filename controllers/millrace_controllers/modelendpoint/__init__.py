@@ -7,6 +7,7 @@ from millrace.engine.settings import Settings
 from millrace.kube.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, PODS, SERVICES
 from millrace_controllers.modelendpoint import models, reconcile, status
 from millrace_controllers.modelendpoint.backends.kubernetes import manifests
+from millrace_controllers.modelendpoint.observed import Target
 
 
 def _references(obj: Object) -> tuple[Key, ...]:
@@ -17,8 +18,8 @@ def _references(obj: Object) -> tuple[Key, ...]:
 def _preview(obj: Object, settings: Settings) -> list[Object]:
     """A model that a TrainingJob will make is shown as if it lay where that is not known yet."""
     spec = ModelEndpointSpec.model_validate(obj["spec"])
-    uri = spec.model.uri or "claim://the-output-of-the-trainingjob"
-    return manifests.everything(obj, spec, uri, spec.model.digest, models.revision(spec, uri, spec.model.digest), settings)
+    uri, digest = spec.model.uri or "claim://the-output-of-the-trainingjob", spec.model.digest
+    return manifests.everything(obj, spec, Target(uri, digest, models.revision(spec, uri, digest)), settings)
 
 
 CONTROLLER = Controller(

@@ -88,17 +88,15 @@ def _summary(target: Target, replicas: int, observed: Observed) -> tuple[Reason,
     if replicas == 0:
         return reasons.SUSPENDED, _suspended(observed)
     current = observed.of(target.revision)
-    ready, before = sum(p.ready for p in current), len(observed.serving) - sum(p.ready for p in current)
+    ready = sum(p.ready for p in current)
+    before, serve = len(observed.serving) - ready, _verb(ready, "serves", "serve")
     if ready >= replicas and not before:
-        return SERVING, _noted(f"{_count(ready)} {_verb(ready, 'serves', 'serve')} {_shown(target, current)}", target)
+        return SERVING, _noted(f"{_count(ready)} {serve} {_shown(target, current)}", target)
     if (found := _worst(observed, current)) is not None:
         return _OF_FAULT[found.fault], _still(found.message, before)
     if before:
-        return (
-            ROLLING_OUT,
-            f"{ready} of {_count(replicas)} {_verb(ready, 'serves', 'serve')} {_shown(target, current)}; {before} before it",
-        )
-    return LOADING, f"{ready} of {_count(replicas)} {_verb(ready, 'serves', 'serve')}"
+        return ROLLING_OUT, f"{ready} of {_count(replicas)} {serve} {_shown(target, current)}; {before} before it"
+    return LOADING, f"{ready} of {_count(replicas)} {serve}"
 
 
 def _suspended(observed: Observed) -> str:
@@ -118,8 +116,13 @@ def _still(message: str, before: int) -> str:
     return f"{message}; {_count(before)} of the revision before {_verb(before, 'serves', 'serve')} on" if before else message
 
 
+def _digest(target: Target, current: Iterable[ServingPod]) -> str | None:
+    """What is asked for, else what the pods found."""
+    return target.digest or next((p.digest for p in current if p.digest), None)
+
+
 def _shown(target: Target, current: Iterable[ServingPod]) -> str:
-    digest = target.digest or next((p.digest for p in current if p.digest), None)
+    digest = _digest(target, current)
     return f"model {digest.removeprefix('sha256:')[:12]}" if digest else f"the model of {target.uri}"
 
 
@@ -166,8 +169,7 @@ def _fields(target: Target, replicas: int, observed: Observed, url: str) -> Obje
 
 
 def _model(target: Target, current: tuple[ServingPod, ...]) -> Object:
-    digest = target.digest or next((p.digest for p in current if p.digest), None)
-    told = {"uri": target.uri, "digest": digest, "trainingJob": target.training_job, "runID": target.run_id}
+    told = {"uri": target.uri, "digest": _digest(target, current), "trainingJob": target.training_job, "runID": target.run_id}
     return {key: value for key, value in told.items() if value is not None}
 
 

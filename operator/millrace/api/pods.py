@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -33,3 +33,12 @@ class Toleration(Model):
     operator: Literal["Exists", "Equal"] = Field(default="Equal", description="How the key is matched.")
     value: str | None = Field(default=None, max_length=253, description="Taint value.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(default=None, description="Taint effect.")
+
+
+class PodPlacement(Model):
+    """Where the pods may run."""
+
+    node_selector: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
+        default=None, max_length=32, description="Labels that the nodes must have."
+    )
+    tolerations: list[Toleration] | None = Field(default=None, max_length=32, description="Taints that are tolerated.")

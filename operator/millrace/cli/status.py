@@ -89,12 +89,13 @@ async def collected(connection: Connection, names: list[str], namespace: str | N
 
 
 async def _with_traffic(connection: Connection, obj: dict[str, Any], row: Row) -> Row:
-    """Endpoints are asked what they do; every other kind is shown as it is."""
+    """What has traffic is asked how much; everything else is shown as it is."""
     from dataclasses import replace
 
     from millrace.cli.traffic import measured
 
-    if row.kind != "modelendpoint" or (seen := await measured(connection, obj)) is None:
+    seen = await measured(connection, obj)
+    if seen is None:
         return row
     return replace(row, requests_per_second=seen.per_second, latency_p50=seen.p50, latency_p99=seen.p99)
 

@@ -146,6 +146,30 @@ def waiting(pod: Object) -> Object | None:
     return None
 
 
+def obstacle(pod: Object, who: str) -> str | None:
+    """What keeps a pod from starting, in one sentence about `who`; None where nothing does."""
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled is not None and scheduled["status"] == "False":
+        return f"{who} is not scheduled: {scheduled.get('message')}"
+    stuck = waiting(pod)
+    return f"{who} cannot start: {stuck['reason']}: {stuck.get('message', '')}" if stuck else None
+
+
+def last_words(ended: Object | None) -> Object | None:
+    """The JSON object that a container left as its termination message; None where it left no such thing."""
+    try:
+        loaded = json.loads((ended or {}).get("message") or "")
+    except ValueError:
+        return None
+    return loaded if isinstance(loaded, dict) else None
+
+
+def report(ended: Object | None) -> Object | None:
+    """Its last words where they are a report: they say whether it is `ok`."""
+    told = last_words(ended)
+    return told if told is not None and "ok" in told else None
+
+
 def condition(obj: Object, type_: str) -> Object | None:
     """A condition of a pod, Job or Node, or None."""
     return next((c for c in (obj.get("status") or {}).get("conditions") or () if c["type"] == type_), None)

@@ -9,6 +9,7 @@ import pytest
 
 from millrace.engine.settings import Images, Settings
 from millrace_controllers.modelendpoint.backends.kubernetes import manifests
+from millrace_controllers.modelendpoint.observed import Target
 from support.builders import MODEL_DIGEST, endpoint, typed_endpoint
 
 Object = dict[str, Any]
@@ -19,7 +20,7 @@ CUSTOM = {"kubernetes": {**FOREIGN, "protocol": "Custom", "readyPath": "/up"}}
 
 
 def pod_of(uri: str = "claim://results/gpt/model", digest: str | None = MODEL_DIGEST, **change: Any) -> Object:
-    made = manifests.deployment(endpoint(**change), typed_endpoint(**change), uri, digest, "rev", SETTINGS)
+    made = manifests.deployment(endpoint(**change), typed_endpoint(**change), Target(uri, digest, "rev"), SETTINGS)
     pod: Object = made["spec"]["template"]["spec"]
     return pod
 
@@ -115,14 +116,14 @@ def test_the_golden_sidecar_counts_for_the_pods_readiness_and_outlives_the_serve
 
 
 def test_no_pod_goes_before_another_is_ready() -> None:
-    made = manifests.deployment(endpoint(), typed_endpoint(), "claim://results/x", None, "rev", SETTINGS)
+    made = manifests.deployment(endpoint(), typed_endpoint(), Target("claim://results/x", None, "rev"), SETTINGS)
     assert made["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert manifests.budget(endpoint())["spec"]["maxUnavailable"] == 1
 
 
 def test_service_and_budget_choose_exactly_the_endpoints_pods() -> None:
     owner = endpoint()
-    made = manifests.deployment(owner, typed_endpoint(), "claim://results/x", None, "rev", SETTINGS)
+    made = manifests.deployment(owner, typed_endpoint(), Target("claim://results/x", None, "rev"), SETTINGS)
     marks = made["spec"]["template"]["metadata"]["labels"]
     chosen = manifests.service(owner, typed_endpoint())["spec"]["selector"]
     assert chosen.items() <= marks.items()

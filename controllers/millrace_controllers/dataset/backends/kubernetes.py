@@ -90,7 +90,7 @@ async def _pods(ctx: Pass, job: Object, role: str) -> list[Object]:
     """A Job's pods. Jobs and pods are watched by streams of their own: an ended Job without a report is looked up."""
     name = job["metadata"]["name"]
     own = [p for p in ctx.children(PODS) if pods_of(p) == name]
-    if not _ended(job) or any(_parsed(pods.termination(p, role)) for p in own):
+    if not _ended(job) or any(pods.report(pods.termination(p, role)) for p in own):
         return own
     chosen = f"batch.kubernetes.io/job-name={name}"
     return [p async for p in ctx.client.list_objects(PODS, ctx.namespace, labels=chosen)]
@@ -134,7 +134,7 @@ def _report(job: Object, own: list[Object], role: str = ROLE) -> Object | None:
     """Its last words once the Job is final; an unreadable or missing one is a failed one."""
     if not _ended(job):
         return None
-    said = [_parsed(pods.termination(p, role)) for p in sorted(own, key=lambda p: p["metadata"]["creationTimestamp"])]
+    said = [pods.report(pods.termination(p, role)) for p in sorted(own, key=lambda p: p["metadata"]["creationTimestamp"])]
     reports = [r for r in said if r is not None]
     if pods.is_condition(job, "Complete"):
         return reports[-1] if reports else {"ok": False, "message": f"{_WHO[role]} ended, but its report is gone"}
@@ -147,22 +147,8 @@ def _job_message(job: Object, role: str) -> str:
     return f"{_WHO[role]} failed without a report: {found.get('message') or found.get('reason') or 'unknown'}"
 
 
-def _parsed(ended: Object | None) -> Object | None:
-    try:
-        loaded = json.loads((ended or {}).get("message") or "")
-    except ValueError:
-        return None
-    return loaded if isinstance(loaded, dict) and "ok" in loaded else None
-
-
 def _trouble(own: list[Object], role: str = ROLE) -> str | None:
-    for pod in own:
-        scheduled = pods.condition(pod, "PodScheduled")
-        if scheduled is not None and scheduled["status"] == "False":
-            return f"{_WHO[role]} is not scheduled: {scheduled.get('message')}"
-        if stuck := pods.waiting(pod):
-            return f"{_WHO[role]} cannot start: {stuck['reason']}: {stuck.get('message', '')}"
-    return None
+    return next((why for pod in own if (why := pods.obstacle(pod, _WHO[role]))), None)
 
 
 def _percent(ctx: Pass) -> int | None:
@@ -229,16 +215,9 @@ def reader_manifest(owner: Object, spec: DatasetSpec, worker: Object, report: Ob
     assert spec.publish is not None
     claim = spec.publish.claim.name
     mounts = (Mount(claim, pods.claim_root(claim), read_only=True),)
-    container = {
-        "name": READER,
-        "image": image,
-        "command": ["python3", "-m", "millrace.podside", "readback"],
-        "env": pods.env({"MILLRACE_TASK": json.dumps({"files": _files(report, pods.claim_root(claim))}, sort_keys=True)}),
-        "resources": pods.SMALL,
-        "securityContext": pods.container_security(),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*pods.claim_mounts(mounts), pods.TMP_MOUNT],
-    }
+    task = {"files": _files(report, pods.claim_root(claim))}
+    made = pods.helper("readback", image, task, [*pods.claim_mounts(mounts), pods.TMP_MOUNT])
+    container = {**made, "name": READER, "terminationMessagePolicy": "FallbackToLogsOnError"}
     volumes = [*pods.claim_volumes(mounts), pods.scratch_volume()]
     account = spec.service_account_name
     return pods.one_shot_job(owner, _reader_name(owner, worker), READER, container, volumes, service_account=account)

@@ -17,7 +17,7 @@ from millrace.api.common import (
     exactly_one,
     same_member,
 )
-from millrace.api.pods import EnvVar, PodResources, PullPolicy, Toleration
+from millrace.api.pods import EnvVar, PodPlacement, PodResources, PullPolicy
 from millrace.api.resource import AGE, Column, Kind, summary_columns
 
 MEMBERS = ("kubernetes",)
@@ -81,15 +81,6 @@ class Probe(Model):
     timeout_seconds: int = Field(default=30, ge=1, le=600, description="Time that the answer may take.")
 
 
-class ServingPlacement(Model):
-    """Where the pods may run."""
-
-    node_selector: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
-        default=None, max_length=32, description="Labels that the nodes must have."
-    )
-    tolerations: list[Toleration] | None = Field(default=None, max_length=32, description="Taints that are tolerated.")
-
-
 class KubernetesServing(Model):
     """The endpoint as pods of this cluster."""
 
@@ -135,7 +126,7 @@ class KubernetesServing(Model):
     termination_grace_period_seconds: int = Field(
         default=60, ge=1, le=3600, description="Time between the stop and SIGKILL: requests in flight are finished in it."
     )
-    placement: ServingPlacement | None = Field(default=None, description="Where the pods may run.")
+    placement: PodPlacement | None = Field(default=None, description="Where the pods may run.")
 
 
 class ModelEndpointSpec(CommonSpec):

@@ -19,7 +19,7 @@ from millrace.api.common import (
     exactly_one,
     same_member,
 )
-from millrace.api.pods import EnvVar, PodResources, PullPolicy, Toleration
+from millrace.api.pods import EnvVar, PodPlacement, PodResources, PullPolicy
 from millrace.api.resource import AGE, Column, Kind, summary_columns
 
 MEMBERS = ("kubernetes",)
@@ -101,18 +101,14 @@ class CapacityBlock(Model):
     )
 
 
-class Placement(Model):
-    """Where the pods may run."""
+class Placement(PodPlacement):
+    """Where the pods may run, and how close together."""
 
     same_zone: bool = Field(default=True, description="All pods in one availability zone.")
     same_rack: Literal["Preferred", "Required"] | None = Field(
         default=None, description="All pods under one network node (topology.k8s.aws/network-node-layer-3)."
     )
     capacity_block: CapacityBlock | None = Field(default=None, description="A capacity block that the run must end before.")
-    node_selector: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
-        default=None, max_length=32, description="Labels that the nodes must have."
-    )
-    tolerations: list[Toleration] | None = Field(default=None, max_length=32, description="Taints that are tolerated.")
 
 
 class Volume(Model):

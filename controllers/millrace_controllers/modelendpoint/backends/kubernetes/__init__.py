@@ -36,7 +36,7 @@ class KubernetesServer:
     async def create(self, ctx: Pass, wanted: Target) -> None:
         """Make everything, or bring it to what is wanted. Raises NameConflict where the Service's name is taken."""
         await self._check_name(ctx)
-        made = manifests.everything(ctx.object, ctx.spec, wanted.uri, wanted.digest, wanted.revision, ctx.settings)
+        made = manifests.everything(ctx.object, ctx.spec, wanted, ctx.settings)
         for resource, manifest in zip(_CHILDREN, made, strict=True):
             await ctx.apply(resource, manifest)
 

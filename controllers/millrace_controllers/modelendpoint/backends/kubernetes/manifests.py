@@ -7,10 +7,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from millrace.api.common import GROUP
-from millrace.api.pods import PodResources
-from millrace.api.v1alpha1.modelendpoint import KubernetesServing, ModelEndpointSpec, ProbeExpectation, ServingPlacement
+from millrace.api.pods import PodPlacement, PodResources
+from millrace.api.v1alpha1.modelendpoint import KubernetesServing, ModelEndpointSpec, ProbeExpectation
 from millrace.engine.settings import Settings
 from millrace.kube import labels, pods
+from millrace_controllers.modelendpoint.observed import Target
 
 Object = dict[str, Any]
 
@@ -26,11 +27,9 @@ def name(owner: Object) -> str:
     return labels.child_name(owner)
 
 
-def everything(
-    owner: Object, spec: ModelEndpointSpec, uri: str, digest: str | None, revision: str, settings: Settings
-) -> list[Object]:
+def everything(owner: Object, spec: ModelEndpointSpec, target: Target, settings: Settings) -> list[Object]:
     """All children, the Deployment last."""
-    return [service(owner, spec), budget(owner), deployment(owner, spec, uri, digest, revision, settings)]
+    return [service(owner, spec), budget(owner), deployment(owner, spec, target, settings)]
 
 
 def url(owner: Object, spec: ModelEndpointSpec) -> str:
@@ -55,9 +54,9 @@ def budget(owner: Object) -> Object:
     }
 
 
-def deployment(owner: Object, spec: ModelEndpointSpec, uri: str, digest: str | None, revision: str, settings: Settings) -> Object:
+def deployment(owner: Object, spec: ModelEndpointSpec, target: Target, settings: Settings) -> Object:
     """The pods: a new one must be ready before an old one goes."""
-    marks = {**labels.child_labels(owner, SERVE), REVISION: revision}
+    marks = {**labels.child_labels(owner, SERVE), REVISION: target.revision}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -67,7 +66,7 @@ def deployment(owner: Object, spec: ModelEndpointSpec, uri: str, digest: str | N
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": _identity(owner)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": {"metadata": {"labels": marks}, "spec": _pod(owner, spec, uri, digest, settings)},
+            "template": {"metadata": {"labels": marks}, "spec": _pod(owner, spec, target, settings)},
         },
     }
 
@@ -86,10 +85,10 @@ def _identity(owner: Object) -> dict[str, str]:
     return {key: marks[key] for key in (labels.OWNER_UID, labels.ROLE)}
 
 
-def _pod(owner: Object, spec: ModelEndpointSpec, uri: str, digest: str | None, settings: Settings) -> Object:
+def _pod(owner: Object, spec: ModelEndpointSpec, target: Target, settings: Settings) -> Object:
     serving = _serving(spec)
-    mounts = _mounts(uri)
-    helpers = [_reader(uri, digest, settings, mounts)] if mounts else []
+    mounts = _mounts(target.uri)
+    helpers = [_reader(target, settings, mounts)] if mounts else []
     if (asked := golden_task(owner, spec)) is not None:
         helpers.append(_golden(asked, settings))
     made: Object = {
@@ -100,7 +99,7 @@ def _pod(owner: Object, spec: ModelEndpointSpec, uri: str, digest: str | None, s
         "terminationGracePeriodSeconds": serving.termination_grace_period_seconds,
         "topologySpreadConstraints": [_spread(owner)],
         "initContainers": helpers,
-        "containers": [_server(owner, spec, uri, digest, settings, mounts)],
+        "containers": [_server(owner, spec, target, settings, mounts)],
         "volumes": [*pods.claim_volumes(mounts), pods.scratch_volume(), *_shared_memory(serving)],
     }
     if secrets := [{"name": s} for s in serving.image_pull_secrets or ()]:
@@ -118,7 +117,7 @@ def _spread(owner: Object) -> Object:
     }
 
 
-def _placement(placement: ServingPlacement | None) -> Object:
+def _placement(placement: PodPlacement | None) -> Object:
     if placement is None:
         return {}
     tolerations = [t.model_dump(mode="json", by_alias=True, exclude_none=True) for t in placement.tolerations or ()]
@@ -126,12 +125,10 @@ def _placement(placement: ServingPlacement | None) -> Object:
     return {key: value for key, value in chosen.items() if value}
 
 
-def _server(
-    owner: Object, spec: ModelEndpointSpec, uri: str, digest: str | None, settings: Settings, mounts: tuple[pods.Mount, ...]
-) -> Object:
+def _server(owner: Object, spec: ModelEndpointSpec, target: Target, settings: Settings, mounts: tuple[pods.Mount, ...]) -> Object:
     serving = _serving(spec)
     own = serving.image is None
-    variables = {**_contract(owner, serving, uri, digest), **{e.name: e.value for e in serving.env or ()}}
+    variables = {**_contract(owner, serving, target), **{e.name: e.value for e in serving.env or ()}}
     made: Object = {
         "name": SERVE,
         "image": serving.image or settings.images.trainer,
@@ -149,12 +146,12 @@ def _server(
     return {**made, **{key: value for key, value in told.items() if value}}
 
 
-def _contract(owner: Object, serving: KubernetesServing, uri: str, digest: str | None) -> dict[str, str]:
+def _contract(owner: Object, serving: KubernetesServing, target: Target) -> dict[str, str]:
     """What every server is told (docs/serve-contract.md)."""
     return {
-        "MILLRACE_MODEL_DIR": model_folder(uri),
+        "MILLRACE_MODEL_DIR": model_folder(target.uri),
         "MILLRACE_MODEL_NAME": owner["metadata"]["name"],
-        "MILLRACE_MODEL_DIGEST": digest or "",
+        "MILLRACE_MODEL_DIGEST": target.digest or "",
         "MILLRACE_PORT": str(serving.port),
         "MILLRACE_SERVE_PARAMETERS": json.dumps(serving.parameters or {}, sort_keys=True),
         "MILLRACE_DRAIN_SECONDS": str(serving.drain_seconds),
@@ -217,8 +214,8 @@ def model_folder(uri: str) -> str:
     return pods.under(pods.claim_root(parts.netloc), parts.path) if parts.scheme == "claim" else parts.path
 
 
-def _reader(uri: str, digest: str | None, settings: Settings, mounts: tuple[pods.Mount, ...]) -> Object:
-    task = {"path": model_folder(uri), "digest": digest}
+def _reader(target: Target, settings: Settings, mounts: tuple[pods.Mount, ...]) -> Object:
+    task = {"path": model_folder(target.uri), "digest": target.digest}
     return pods.helper(MODEL, settings.images.operator, task, [*pods.claim_mounts(mounts), pods.TMP_MOUNT])
 
 

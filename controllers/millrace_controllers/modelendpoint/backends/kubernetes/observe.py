@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from millrace.kube import pods
@@ -46,7 +45,7 @@ def serving_pod(found: Object) -> ServingPod:
 
 def _digest(found: Object) -> str | None:
     """The model's as the pod's reader found it; a model within an image has the image's."""
-    reader = _report(pods.termination(found, MODEL))
+    reader = pods.report(pods.termination(found, MODEL))
     if reader is not None:
         return str(reader["digest"]) if reader.get("ok") else None
     server = _status(found, SERVE)
@@ -56,7 +55,7 @@ def _digest(found: Object) -> str | None:
 
 def trouble(found: Object) -> Trouble | None:
     """What keeps a pod from becoming ready, the most telling first."""
-    reader, golden = _report(pods.termination(found, MODEL)), _report(pods.termination(found, GOLDEN))
+    reader, golden = pods.report(pods.termination(found, MODEL)), pods.report(pods.termination(found, GOLDEN))
     if reader is not None and not reader.get("ok"):
         return Trouble(Fault.MODEL, str(reader.get("message")))
     if golden is not None and not golden.get("ok"):
@@ -65,13 +64,8 @@ def trouble(found: Object) -> Trouble | None:
 
 
 def _not_started(found: Object) -> Trouble | None:
-    scheduled = pods.condition(found, "PodScheduled")
-    if scheduled is not None and scheduled["status"] == "False":
-        return Trouble(Fault.START, f"pod {found['metadata']['name']} is not scheduled: {scheduled.get('message')}")
-    if stuck := pods.waiting(found):
-        said = f"{stuck['reason']}: {stuck.get('message', '')}"
-        return Trouble(Fault.START, f"pod {found['metadata']['name']} cannot start: {said}")
-    return None
+    why = pods.obstacle(found, f"pod {found['metadata']['name']}")
+    return Trouble(Fault.START, why) if why else None
 
 
 def _ended(found: Object) -> Trouble | None:
@@ -84,7 +78,7 @@ def _ended(found: Object) -> Trouble | None:
 
 def _last_words(ended: Object) -> str:
     """Servers that know the contract leave JSON with a message; of others the log's last line tells most."""
-    if (told := _json(ended)) is not None and "message" in told:
+    if (told := pods.last_words(ended)) is not None and "message" in told:
         return str(told["message"])
     lines = [line.strip() for line in str(ended.get("message") or "").splitlines() if line.strip()]
     return lines[-1] if lines else str(ended.get("reason") or "without a word")
@@ -92,17 +86,3 @@ def _last_words(ended: Object) -> str:
 
 def _status(found: Object, container: str) -> Object | None:
     return next((c for c in (found.get("status") or {}).get("containerStatuses") or () if c["name"] == container), None)
-
-
-def _report(ended: Object | None) -> Object | None:
-    """What a helper of ours left."""
-    told = _json(ended or {})
-    return told if told is not None and "ok" in told else None
-
-
-def _json(ended: Object) -> Object | None:
-    try:
-        loaded = json.loads(ended.get("message") or "")
-    except ValueError:
-        return None
-    return loaded if isinstance(loaded, dict) else None

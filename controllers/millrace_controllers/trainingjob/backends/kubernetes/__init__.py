@@ -5,7 +5,6 @@ Per attempt one Indexed Job and one headless Service; at the end a reader pod.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -92,7 +91,7 @@ class KubernetesTrainer:
             return None
         ended = pods.termination(found, pod.VERIFY)
         if ended is None:
-            return Verification(ctx.uid, trouble=_trouble(found))
+            return Verification(ctx.uid, trouble=pods.obstacle(found, "the reader pod"))
         return Verification(ctx.uid, _with_uris(ctx, _parsed(ended)))
 
     def _pushes(self, ctx: Pass, number: int) -> dict[int, Push]:
@@ -230,21 +229,9 @@ def _lost(reader: Object) -> bool:
     return (reader.get("status") or {}).get("phase") == "Failed" and pods.termination(reader, pod.VERIFY) is None
 
 
-def _trouble(found: Object) -> str | None:
-    scheduled = pods.condition(found, "PodScheduled")
-    if scheduled is not None and scheduled["status"] == "False":
-        return f"the reader pod is not scheduled: {scheduled.get('message')}"
-    stuck = pods.waiting(found)
-    return f"the reader pod cannot start: {stuck['reason']}: {stuck.get('message', '')}" if stuck else None
-
-
 def _parsed(ended: Object) -> Object:
-    try:
-        loaded = json.loads(ended.get("message") or "")
-    except ValueError:
-        loaded = None
-    if isinstance(loaded, dict) and "ok" in loaded:
-        return loaded
+    if (told := pods.report(ended)) is not None:
+        return told
     said = ended.get("message") or ended.get("reason") or f"exit code {ended.get('exitCode')}"
     return {"ok": False, "reason": "OutputUnreadable", "message": f"the reader pod ended without a report: {said}"}
 

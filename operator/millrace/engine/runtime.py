@@ -17,9 +17,12 @@ from typing import Any
 import kopf
 
 from millrace.api.common import GROUP
+from millrace.aws.cloud import Cloud
+from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.cache import Cache, Key, key_of, version
 from millrace.engine.clock import Clock, SystemClock, moment
 from millrace.engine.controller import Controller
+from millrace.engine.externals import Externals
 from millrace.engine.http import Progress, probes, serve
 from millrace.engine.progress import Board, Gate
 from millrace.engine.queue import Queue
@@ -30,7 +33,7 @@ from millrace.kube.client import Client, open_session
 from millrace.kube.credentials import Credentials
 from millrace.kube.errors import ApiError
 from millrace.kube.leader import Election
-from millrace.kube.resources import NODES, PODS, Resource, of_kind
+from millrace.kube.resources import NAMESPACES, NODES, PODS, Resource, of_kind
 from millrace.telemetry.metrics import Metrics
 
 Object = dict[str, Any]
@@ -64,6 +67,16 @@ class Runtime:
         self.cache = Cache()
         self.board = Board(self.clock.monotonic())
         self.queue = Queue(self.clock)
+        self.externals = Externals()
+        self.cloud = Cloud(
+            settings.aws,
+            self.metrics,
+            self.clock.monotonic,
+            wake=self.queue.add,
+            wake_by_id=self._wake_by_id,
+            wake_account=lambda namespace, name: self.queue.add(Key(ACCOUNTS, namespace, name)),
+            cluster_id=settings.aws.cluster_id,
+        )
         self.engine = Engine(
             self.client,
             self.cache,
@@ -74,6 +87,7 @@ class Runtime:
             self.metrics,
             {c.kind.plural: c for c in controllers},
             WriteBudget(self.clock, settings.progress_writes_per_second),
+            self.cloud,
         )
         self._credentials = credentials
         self._busy_since: dict[int, float] = {}
@@ -155,6 +169,8 @@ class Runtime:
         self._leading = True
         self.metrics.leading.set(1)
         await self._open_progress(stack)
+        await self._find_cluster_id()
+        await stack.enter_async_context(self.cloud)
         await self._retried(self._relist_all)
         self.synced = True
         workers = [asyncio.create_task(self._work(n)) for n in range(self.settings.workers)]
@@ -166,6 +182,15 @@ class Runtime:
             for task in (*workers, *others):
                 task.cancel()
             await asyncio.gather(*workers, *others, return_exceptions=True)
+
+    async def _find_cluster_id(self) -> None:
+        """Stands in external ids. Without the right to read it, it must be in the settings; who needs it says so."""
+        if self.cloud.cluster_id:
+            return
+        try:
+            self.cloud.cluster_id = (await self.client.get(NAMESPACES, None, "kube-system"))["metadata"]["uid"]
+        except ApiError as error:
+            log.info("the cluster's id is not known, roles of AWS cannot be assumed: %s", error.message)
 
     async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
         """A background task that ends by itself is a defect: end the replica so that it starts afresh."""
@@ -261,14 +286,17 @@ class Runtime:
         if type_ == "DELETED":
             self.cache.remove(plural, obj)
         elif not self.cache.put(plural, obj):
+            if plural in self.engine.controllers:
+                self._remember_externals(self.engine.controllers[plural], key_of(plural, obj), obj)
             self._wake_referrers(key_of(plural, obj))
             return
         wake(obj)
 
     def _wake_self(self, obj: Object) -> None:
-        plural = next(c.kind.plural for c in self.controllers if c.kind.name == obj["kind"])
-        key = key_of(plural, obj)
+        controller = next(c for c in self.controllers if c.kind.name == obj["kind"])
+        key = key_of(controller.kind.plural, obj)
         self._remember_references(key, obj)
+        self._remember_externals(controller, key, obj)
         self.queue.add(key)
         self._wake_referrers(key)
 
@@ -279,6 +307,19 @@ class Runtime:
     def _remember_references(self, key: Key, obj: Object) -> None:
         for referenced in self.engine.controllers[key.plural].references(obj):
             self._references.setdefault(referenced, set()).add(key)
+
+    def _remember_externals(self, controller: Controller, key: Key, obj: Object) -> None:
+        """Also of an echo of our own write: that is where a thing's ARN comes from."""
+        gone = self.cache.get(key) is None
+        if self.externals.put(key, () if gone else controller.external_ids(obj)):
+            self.queue.add(key)
+
+    def _wake_by_id(self, id_: str) -> int:
+        """An event told of a thing outside; says how many objects it woke."""
+        keys = self.externals.told(id_)
+        for key in keys:
+            self.queue.add(key)
+        return len(keys)
 
     def _wake_owner(self, obj: Object) -> None:
         marks = obj["metadata"].get("labels") or {}

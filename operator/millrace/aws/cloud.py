@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from millrace.aws.costs import Ledger
 from millrace.aws.errors import AccountNotReady
 from millrace.aws.resolve import ACCOUNTS, Resolved, resolve
 from millrace.aws.settings import AwsSettings
+from millrace.data.prices import Prices
 from millrace.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -44,10 +46,16 @@ class Cloud:
     wake_by_id: Callable[[str], int] = lambda _: 0
     wake_account: Callable[[str, str], None] = lambda _namespace, _name: None
     cluster_id: str = ""
+    ledgers: dict[tuple[str, str], Ledger] = field(default_factory=dict)
+    """What each CloudAccount's objects have cost this month, by its namespace and name."""
+    prices: Prices = field(init=False)
     _accounts: dict[tuple[str, str], Account] = field(default_factory=dict)
     _ears: dict[tuple[str, str], _Ear] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _executor: ThreadPoolExecutor | None = None
+
+    def __post_init__(self) -> None:
+        self.prices = Prices(self.settings.prices_file)
 
     async def __aenter__(self) -> Self:
         return self
@@ -129,6 +137,7 @@ class Cloud:
         """The CloudAccount is gone."""
         await self.hush(namespace, name)
         self._accounts.pop((namespace, name), None)
+        self.ledgers.pop((namespace, name), None)
 
     # -- listening -------------------------------------------------------------------------------------------------
 

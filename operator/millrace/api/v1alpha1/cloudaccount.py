@@ -45,12 +45,26 @@ class Budget(Model):
 class CloudAccountSpec(Model):
     """Desired account."""
 
+    model_config = {
+        "json_schema_extra": cel(
+            (
+                "!has(self.roleARN) || !has(oldSelf.roleARN) || self.roleARN.split(':')[4] == oldSelf.roleARN.split(':')[4]",
+                "the account of `roleARN` may not change: what was made in the old one would be lost; make a new object",
+            ),
+            (
+                "!has(self.roleARN) || !has(self.expectedAccountID) || self.roleARN.split(':')[4] == self.expectedAccountID",
+                "`roleARN` is a role of another account than `expectedAccountID`",
+            ),
+        )
+    }
+
     suspend: bool = Field(default=False, description="Make no call in this account's name; what runs in it runs on.")
     deletion_policy: DeletionPolicy = Field(
         default="Delete", description="What becomes of the managed rule and queue when the object is deleted."
     )
     region: Annotated[str, Field(max_length=32, pattern=r"^[a-z]{2,4}(-[a-z]+)+-[0-9]+$")] = Field(
-        description="Region of every call."
+        description="Region of every call.",
+        json_schema_extra=cel(("self == oldSelf", "`region` may not change: what was made in the old one would be lost")),
     )
     expected_account_id: AccountID | None = Field(
         default=None,
@@ -136,7 +150,12 @@ KIND = Kind(
         Column("Region", ".spec.region", description="Region of every call."),
         Column("Month", ".status.costs.monthUSD", description="US dollars accrued in this calendar month."),
         Column("Hourly", ".status.costs.hourlyUSD", description="US dollars an hour."),
-        Column("Denied", ".status.missingIAMActions[*].action", description="IAM actions that are missing.", priority=1),
+        Column(
+            "Permitted",
+            '.status.conditions[?(@.type=="Permitted")].status',
+            description="False while IAM refuses calls of any object that uses the account.",
+            priority=1,
+        ),
         Column("Identity", ".status.identityARN", description="Who calls are made as.", priority=1),
         AGE,
     ),

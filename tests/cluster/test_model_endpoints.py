@@ -23,6 +23,7 @@ from support.cluster import (
     MODEL_ENDPOINTS,
     TRAINING_JOBS,
     Running,
+    children,
     condition,
     eventually,
     gone,
@@ -41,8 +42,7 @@ def speaks(text: str) -> str:
 
 
 async def pods_of(client: Client, obj: Object) -> list[Object]:
-    chosen = f"{labels.OWNER_UID}={obj['metadata']['uid']}"
-    return [p async for p in client.list_objects(PODS, obj["metadata"]["namespace"], labels=chosen)]
+    return await children(client, PODS, obj)
 
 
 async def status_of(client: Client, ns: str, name: str) -> Object:

@@ -53,7 +53,7 @@ class GeneratedSource(Model):
     """Content made by a named generator of the dataset image."""
 
     name: Name = Field(
-        description="Generator: debian-text, markov-text, csv-table or workplace-survey (images/dataset/README.md)."
+        description="csv-table, debian-text, film-sentiment, markov-text or workplace-survey (images/dataset/README.md)."
     )
     parameters: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
         default_factory=dict, max_length=32, description="The generator's parameters, as strings."

@@ -68,15 +68,13 @@ def cluster_up() -> dict[str, str]:
     return dict(json.loads(store.read_text()))
 
 
-def install(images: dict[str, str]) -> None:
+def install() -> None:
     """CRDs and operator, by their charts."""
     run("helm", "upgrade", "--install", "millrace-crds", "charts/millrace-crds", "--wait")
-    sets = []
-    for name in ("operator", "trainer", "dataset"):
-        repository, tag = images[f"localhost/millrace/{name}"].rsplit(":", 1)
-        sets += ["--set", f"images.{name}.repository={repository}", "--set", f"images.{name}.tag={tag}"]
-    where = ["-n", "millrace-system", "--create-namespace"]
-    run("helm", "upgrade", "--install", "millrace", "charts/millrace", *where, "--wait", "--timeout", "3m", *sets)
+    values = OUT / "values.json"
+    values.write_text(millrace("local", "values"))
+    where = ["-n", "millrace-system", "--create-namespace", "--wait", "--timeout", "3m"]
+    run("helm", "upgrade", "--install", "millrace", "charts/millrace", "--values", str(values.relative_to(ROOT)), *where)
 
 
 def job() -> dict[str, Any]:
@@ -138,7 +136,6 @@ def kill_a_rank() -> None:
 
 def fetch_report(image: str) -> None:
     """Copy the loss curve off the claim, by a pod that mounts it."""
-    OUT.mkdir(exist_ok=True)
     overrides = {
         "spec": {
             "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532},
@@ -263,11 +260,12 @@ def farewell() -> None:
 def main() -> int:
     """The whole demo; 0 when the models answer."""
     begun = time.monotonic()
+    OUT.mkdir(exist_ok=True)
     try:
         say("A real Kubernetes cluster on this machine: two nodes, built and cached (the first time takes a while)")
         images = cluster_up()
         say("The operator, by its Helm chart")
-        install(images)
+        install()
         say("The whole system, by one folder of manifests")
         run("kubectl", "delete", "-k", OVERLAY, "--ignore-not-found", "--wait=true", "--timeout=180s", show=False)
         run("kubectl", "apply", "-k", OVERLAY)

@@ -13,14 +13,13 @@ import pytest
 
 from millrace.cli.local.builds import HELM, ensure_tool
 from millrace.kube.client import Client
-from millrace.kube.resources import LEASES, PODS, SERVICES, Resource
+from millrace.kube.resources import DEPLOYMENTS, LEASES, PODS, SERVICES
 from support import cluster
 from support.cluster import TRAINING_JOBS, WRITE_MODEL, eventually, gone, reaches, training_job
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 Object = dict[str, Any]
-DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
 SENDS_PROGRESS = [{"name": "loss", "regex": "loss=([0-9.]+)"}, {"name": "step", "regex": "step=([0-9]+)"}]
 _OPERATORS = "app.kubernetes.io/component=operator"
 

@@ -123,18 +123,12 @@ def local() -> Iterator[Local]:
         local("down")
 
 
-def test_a_cluster_works_is_continued_and_goes_without_a_trace(local: Local) -> None:
+def test_a_cluster_works_outlives_a_node_and_goes_without_a_trace(local: Local) -> None:
     before = look()
     local("up --simulate nvidia.com/gpu=4")
-    local.kubectl("apply", "-f", "-", stdin=workload(local))
-    local.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=90s")
-    assert "hello from node-2" in local.kubectl("logs", "pod-2")
-    assert local.kubectl("exec", "pod-1", "--", "ls", "/data").split() == ["node-1", "node-2"]
-    assert "10." in local.kubectl("exec", "pod-1", "--", "nslookup", "kubernetes.default.svc.cluster.local")
-    pids = {name: part["pid"] for name, part in local.parts().items()}
-    local("up")
-    assert {name: part["pid"] for name, part in local.parts().items()} == pids
-    assert local.processes()
+    _pods_work(local)
+    _is_continued_as_it_is(local)
+    _a_killed_node_is_noticed_and_comes_back_with_its_devices(local)
 
     local("down")
 
@@ -143,10 +137,22 @@ def test_a_cluster_works_is_continued_and_goes_without_a_trace(local: Local) -> 
     assert os.listdir(local.folder) == ["logs"]
 
 
-def test_a_killed_node_is_noticed_and_comes_back_with_its_devices(local: Local) -> None:
-    local("up --simulate nvidia.com/gpu=4")
+def _pods_work(local: Local) -> None:
     local.kubectl("apply", "-f", "-", stdin=workload(local))
     local.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=90s")
+    assert "hello from node-2" in local.kubectl("logs", "pod-2")
+    assert local.kubectl("exec", "pod-1", "--", "ls", "/data").split() == ["node-1", "node-2"]
+    assert "10." in local.kubectl("exec", "pod-1", "--", "nslookup", "kubernetes.default.svc.cluster.local")
+
+
+def _is_continued_as_it_is(local: Local) -> None:
+    pids = {name: part["pid"] for name, part in local.parts().items()}
+    local("up")
+    assert {name: part["pid"] for name, part in local.parts().items()} == pids
+    assert local.processes()
+
+
+def _a_killed_node_is_noticed_and_comes_back_with_its_devices(local: Local) -> None:
     local("node stop node-2")
     assert local.parts()["node-2"]["state"] == "Stopped"
     local.kubectl("wait", "--for=condition=Ready=Unknown", "node/node-2", "--timeout=60s")
@@ -158,23 +164,25 @@ def test_a_killed_node_is_noticed_and_comes_back_with_its_devices(local: Local) 
 
 def test_a_start_that_was_cut_off_is_cleaned_up(local: Local) -> None:
     before = look()
-    starting = subprocess.Popen(local.argv("up"), env=local.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until("the first node to be started", (local.folder / "pids" / "node-1.json").exists, starting)
-    starting.send_signal(signal.SIGKILL)
-    starting.wait()
+    _cut_off(local, "node-1")
     local("down")
     assert local.processes() == []
     assert look() == before
 
 
-@pytest.mark.parametrize("at", ["etcd", "router", "node-2"])
-def test_a_start_that_was_cut_off_is_continued(local: Local, at: str) -> None:
+def test_a_start_that_is_cut_off_again_and_again_is_continued(local: Local) -> None:
+    for at in ("etcd", "router", "node-2"):
+        _cut_off(local, at)
+    local("up")
+    assert {part["state"] for part in local.parts().values()} == {"Running", "Ready"}
+
+
+def _cut_off(local: Local, at: str) -> None:
+    """Kill a start as soon as it has started a part."""
     starting = subprocess.Popen(local.argv("up"), env=local.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until(f"{at} to be started", (local.folder / "pids" / f"{at}.json").exists, starting)
     starting.send_signal(signal.SIGKILL)
     starting.wait()
-    local("up")
-    assert {part["state"] for part in local.parts().values()} == {"Running", "Ready"}
 
 
 def until(what: str, probe: Callable[[], bool], starting: subprocess.Popen[bytes], seconds: float = 600) -> None:

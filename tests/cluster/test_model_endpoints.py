@@ -23,6 +23,7 @@ from support.cluster import (
     MODEL_ENDPOINTS,
     TRAINING_JOBS,
     Running,
+    children,
     condition,
     eventually,
     gone,
@@ -41,8 +42,7 @@ def speaks(text: str) -> str:
 
 
 async def pods_of(client: Client, obj: Object) -> list[Object]:
-    chosen = f"{labels.OWNER_UID}={obj['metadata']['uid']}"
-    return [p async for p in client.list_objects(PODS, obj["metadata"]["namespace"], labels=chosen)]
+    return await children(client, PODS, obj)
 
 
 async def status_of(client: Client, ns: str, name: str) -> Object:
@@ -90,6 +90,7 @@ async def test_a_new_revision_takes_over_without_a_failed_request(client: Client
         second = model_endpoint(ns, "t", speaks("two"), says="two", kubernetes={"replicas": 2})["spec"]
         await change(client, ns, "t", kubernetes=second["kubernetes"], probe=second["probe"])
         await rolled_out(client, ns, "t", 2)
+        await asking.hears("two\n")
         told = await asking.after(100)
     assert told["failed"] == 0, told["failures"]
     assert set(told["answers"]) == {"one\n", "two\n"}
@@ -149,7 +150,7 @@ async def test_a_run_moves_the_endpoint_only_once_it_has_succeeded(client: Clien
             return found if done else None
 
         now = await eventually(moved, "the second model serves", timeout=120)
-        told = await asking.after(50)
+        told = await asking.hears("second\n")
     assert now["status"]["model"]["digest"] != made["digest"]
     assert (told["failed"], set(told["answers"])) == (0, {"first\n", "second\n"}), told
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from millrace_controllers.dataset.backends.kubernetes import KubernetesDataset
 from millrace_controllers.modelendpoint import models
 from millrace_controllers.modelendpoint.backends.kubernetes import KubernetesServer
 from millrace_controllers.trainingjob.backends.kubernetes import KubernetesTrainer
-from support.cluster import DATASETS, MODEL_ENDPOINTS, TRAINING_JOBS, WRITE_MODEL, model_endpoint, training_job
+from support.cluster import DATASETS, MODEL_ENDPOINTS, TRAINING_JOBS, WRITE_MODEL, children, model_endpoint, training_job
 
 Object = dict[str, Any]
 
@@ -45,18 +45,18 @@ class Adapter:
     """Puts a deadline of two seconds into a manifest; None where the kind has none."""
 
 
+def uids(found: Iterable[Object]) -> dict[str, str]:
+    """Objects by name, with their uids."""
+    return {o["metadata"]["name"]: o["metadata"]["uid"] for o in found}
+
+
 async def jobs_of(client: Client, obj: Object) -> dict[str, str]:
-    """Jobs of an object by name, with their uids."""
-    chosen = f"millrace.dev/owner-uid={obj['metadata']['uid']}"
-    found = [j async for j in client.list_objects(JOBS, obj["metadata"]["namespace"], labels=chosen)]
-    return {j["metadata"]["name"]: j["metadata"]["uid"] for j in found}
+    return uids(await children(client, JOBS, obj))
 
 
 async def workers_of(client: Client, obj: Object) -> dict[str, str]:
     """The Jobs that do a Dataset's work; those that read it back come after them."""
-    chosen = f"millrace.dev/owner-uid={obj['metadata']['uid']},millrace.dev/role=worker"
-    found = [j async for j in client.list_objects(JOBS, obj["metadata"]["namespace"], labels=chosen)]
-    return {j["metadata"]["name"]: j["metadata"]["uid"] for j in found}
+    return uids(await children(client, JOBS, obj, role="worker"))
 
 
 async def delete_jobs(client: Client, obj: Object) -> None:
@@ -66,17 +66,12 @@ async def delete_jobs(client: Client, obj: Object) -> None:
 
 
 async def pods_of(client: Client, obj: Object) -> dict[str, str]:
-    """Pods of an object by name, with their uids."""
-    chosen = f"millrace.dev/owner-uid={obj['metadata']['uid']}"
-    found = [p async for p in client.list_objects(PODS, obj["metadata"]["namespace"], labels=chosen)]
-    return {p["metadata"]["name"]: p["metadata"]["uid"] for p in found}
+    return uids(await children(client, PODS, obj))
 
 
 async def serving_of(client: Client, obj: Object) -> dict[str, str]:
-    """Deployments of an object that ask for pods, by name, with their uids."""
-    chosen = f"millrace.dev/owner-uid={obj['metadata']['uid']}"
-    found = [d async for d in client.list_objects(DEPLOYMENTS, obj["metadata"]["namespace"], labels=chosen)]
-    return {d["metadata"]["name"]: d["metadata"]["uid"] for d in found if d["spec"]["replicas"]}
+    """Deployments that ask for pods."""
+    return uids(d for d in await children(client, DEPLOYMENTS, obj) if d["spec"]["replicas"])
 
 
 async def delete_deployments(client: Client, obj: Object) -> None:

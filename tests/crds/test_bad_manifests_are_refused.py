@@ -111,6 +111,22 @@ BAD = [
     D("a path that leaves the claim", "may not contain '..'", spec__publish__claim__path="a/../../b"),
     D("a format nobody reads", "Unsupported value", spec__format="xml"),
     D("text has no quality", "`quality` needs", spec__format="text", spec__split=REMOVE, spec__columns=REMOVE, spec__quality={}),
+    D("a table holds no conversations", "`conversations` needs format jsonl", spec__conversations={}),
+    D(
+        "roles of one name",
+        "need names that differ",
+        spec__format="jsonl",
+        spec__conversations={"roles": {"system": "x", "user": "x"}},
+    ),
+    D(
+        "mended examples with nowhere to go",
+        "`conversations` that mends examples needs `publish`",
+        spec__source={"claim": {"name": "c"}},
+        spec__format="jsonl",
+        spec__publish=REMOVE,
+        spec__split=REMOVE,
+        spec__conversations={"trailingUser": "DropTurn"},
+    ),
     D("a gate without a limit", "`above` must be set", spec__quality={"failOn": [{"check": "MissingValues"}]}),
     D(
         "a limit on what has no measure",

@@ -16,7 +16,7 @@ from typing import Any
 from millrace.engine.registry import controllers
 from millrace.engine.runtime import Runtime
 from millrace.engine.settings import Images, Settings
-from millrace.kube import credentials
+from millrace.kube import credentials, labels
 from millrace.kube.client import Client
 from millrace.kube.errors import ApiError, NotFound
 from millrace.kube.resources import CLAIMS, NAMESPACES, Resource, of_kind
@@ -107,6 +107,12 @@ async def eventually(
             seen = json.dumps(await show(), indent=1, default=str) if show else ""
             raise AssertionError(f"not within {timeout:.0f} s: {what}\n{seen}")
         await asyncio.sleep(every)
+
+
+async def children(client: Client, resource: Resource, obj: Object, role: str = "") -> list[Object]:
+    """What was made for an object, of one resource; of one role alone when it is named."""
+    chosen = f"{labels.OWNER_UID}={obj['metadata']['uid']}" + (f",{labels.ROLE}={role}" if role else "")
+    return [child async for child in client.list_objects(resource, obj["metadata"]["namespace"], labels=chosen)]
 
 
 def condition(obj: Object, type_: str = "Succeeded") -> Object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,18 @@ class Load:
     async def after(self, requests: int, timeout: float = 120) -> Object:
         """The count once so many more requests were made."""
         wanted = (await self.told())["requests"] + requests
+        return await self._once(lambda told: told["requests"] >= wanted, f"{requests} more requests", timeout)
 
+    async def hears(self, answer: str, timeout: float = 60) -> Object:
+        """The count once somebody answered so: the asker's node learns of a new pod a moment after the status tells of it."""
+        return await self._once(lambda told: answer in told["answers"], f"an answer {answer!r}", timeout)
+
+    async def _once(self, holds: Callable[[Object], bool], what: str, timeout: float) -> Object:
         async def check() -> Object | None:
             told = await self.told()
-            return told if told["requests"] >= wanted else None
+            return told if holds(told) else None
 
-        found: Object = await eventually(check, f"{requests} more requests", timeout=timeout, show=self.told)
+        found: Object = await eventually(check, what, timeout=timeout, show=self.told)
         return found
 
 

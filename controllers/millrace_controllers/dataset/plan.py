@@ -12,6 +12,8 @@ from millrace.api.v1alpha1.dataset import DatasetSpec
 from millrace.engine.errors import Waiting
 
 Object = dict[str, Any]
+_DECISIVE = {"source", "format", "columns", "split", "publish", "quality", "conversations"}
+"""Fields of the spec that decide what is published."""
 
 
 class SourceNotFound(Waiting):
@@ -67,9 +69,7 @@ def fingerprint(spec: DatasetSpec, source_version: str) -> str:
 
     Without defaults: a field that a later version of the operator adds must not make every Dataset be read again.
     """
-    decisive = spec.model_dump(
-        mode="json", by_alias=True, include={"source", "format", "columns", "split", "publish", "quality"}, exclude_defaults=True
-    )
+    decisive = spec.model_dump(mode="json", by_alias=True, include=_DECISIVE, exclude_defaults=True)
     text = json.dumps([decisive, source_version], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -27,6 +27,13 @@ HIGH_FINDINGS = Reason(
 )
 QUALITY_WARNING = "QualityWarning"
 """Condition: True where the report has findings of high severity."""
+TOO_FEW_EXAMPLES = Reason(
+    "TooFewExamples",
+    "There are fewer conversations than spec.conversations.minimum asks for.",
+    "Add examples, or lower the minimum; with tooFew Warn the Dataset can be used as it is.",
+)
+EXAMPLES_WARNING = "ExamplesWarning"
+"""Condition: True where there are fewer conversations than asked for, and that is let through."""
 _KEPT_FOLDERS = 100
 WORKER_WAITS = Reason(
     "WorkerWaits",
@@ -81,6 +88,8 @@ CONTENT_REASONS = {
         _gate("TooManyInvalidValues", "InvalidValues", "A larger share of a column's values is of another type than the rest"),
         _gate("ClassesImbalanced", "ClassImbalance", "A larger share of the rows is of one class"),
         _gate("TargetLeaks", "TargetLeakage", "A feature alone predicts the target better"),
+        _bad("InvalidConversation", "A row is no conversation that a model can be tuned on; the message names lines."),
+        TOO_FEW_EXAMPLES,
         _bad("UnknownGenerator", "There is no generator of that name.", "Choose one that the message names."),
         _bad("BadParameter", "A parameter of the generator or the split is not valid.", "Correct what the message names."),
     )
@@ -136,7 +145,7 @@ def published(old: Object, fingerprint: str, report: Object, claim: str | None) 
         "externalID": None,
         **_told(old, report, claim),
     }
-    verdicts = (Verdict("Ready", "True", PUBLISHED.name, message), *_warning(report.get("quality")))
+    verdicts = (Verdict("Ready", "True", PUBLISHED.name, message), *_warnings(report))
     return Outcome(verdicts, fields, _events(old, digest), requeue_after=AT_ONCE)
 
 
@@ -146,6 +155,7 @@ def _told(old: Object, report: Object, claim: str | None) -> Object:
     files = {kind: f"{where['path']}/report.{kind}" for kind in ("html", "json")} if where else None
     return {
         "quality": report.get("quality"),
+        "conversations": report.get("conversations"),
         "report": {"claim": claim, **files} if files else None,
         "published": _folders(old, report, claim) or None,
     }
@@ -157,6 +167,18 @@ def _folders(old: Object, report: Object, claim: str | None) -> list[Object]:
     paths |= {report["report"]["path"]} if report.get("report") else set()
     before = list(old.get("published") or ())
     return [*before, *(f for f in ({"claim": claim, "path": p} for p in sorted(paths)) if f not in before)][-_KEPT_FOLDERS:]
+
+
+def _warnings(told: Object) -> tuple[Verdict, ...]:
+    """Conditions about content that is let through all the same; from a report or from the status that was made of it."""
+    return *_warning(told.get("quality")), *_few(told.get("conversations"))
+
+
+def _few(found: Object | None) -> tuple[Verdict, ...]:
+    if not found or found["examples"] >= found["minimum"]:
+        return ()
+    message = f"{found['examples']} examples where at least {found['minimum']} are asked for"
+    return (Verdict(EXAMPLES_WARNING, "True", TOO_FEW_EXAMPLES.name, message),)
 
 
 def _warning(quality: Object | None) -> tuple[Verdict, ...]:
@@ -193,7 +215,7 @@ def _splits(report: Object, claim: str | None) -> list[Object]:
 def unchanged(status: Object) -> Outcome:
     """Nothing to do: what the status says still holds."""
     ready = Verdict("Ready", "True", PUBLISHED.name, f"{status['rows']} rows published")
-    return Outcome((ready, *_warning(status.get("quality"))))
+    return Outcome((ready, *_warnings(status)))
 
 
 def failed(old: Object, report: Object, claim: str | None) -> Outcome:

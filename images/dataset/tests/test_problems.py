@@ -96,7 +96,7 @@ def test_a_missing_path_is_named(work: Work, claims: Path) -> None:
 def test_an_unknown_generator_is_answered_with_the_list(work: Work) -> None:
     answer = work(source={"generated": {"name": "lorem", "parameters": {}}})
     assert answer["reason"] == "UnknownGenerator"
-    assert "csv-table, debian-text, markov-text, workplace-survey" in answer["message"]
+    assert "csv-table, debian-text, film-sentiment, markov-text, workplace-survey" in answer["message"]
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,10 @@ def test_parameters_are_strings_by_name() -> None:
     assert (parameters.maxBatch, parameters.concurrency, parameters.device) == (3, 9, "cpu")
 
 
-@pytest.mark.parametrize(("quota", "expected"), [("100000 100000", 1), ("50000 100000", 1)])
-def test_the_pod_s_cpu_limit_bounds_the_threads(tmp_path: Path, quota: str, expected: int) -> None:
+@pytest.mark.parametrize(("quota", "expected"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
+def test_the_pod_s_cpu_limit_bounds_the_threads(tmp_path: Path, quota: str, expected: int | None) -> None:
     (tmp_path / "cpu.max").write_text(quota)
-    assert cpus(tmp_path / "cpu.max") == expected
+    assert cpus(tmp_path / "cpu.max") == (expected or cpus(tmp_path / "absent"))
 
 
 FOLDERS = [

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +9,6 @@ from trainer_support import Job
 
 from millrace_trainer import gpt
 from millrace_trainer.context import read_context
-from millrace_trainer.devices import cpus
 from millrace_trainer.problems import Problem
 
 
@@ -72,9 +70,3 @@ def test_a_device_without_memory_is_told_with_what_to_lower(job: Job, monkeypatc
 def test_a_bad_attempt_number_is_refused(value: str) -> None:
     with pytest.raises(Problem, match="MILLRACE_ATTEMPT"):
         read_context({"MILLRACE_ATTEMPT": value})
-
-
-@pytest.mark.parametrize(("quota", "expected"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
-def test_threads_follow_the_containers_cpu_quota(tmp_path: Path, quota: str, expected: int | None) -> None:
-    (tmp_path / "cpu.max").write_text(quota)
-    assert cpus(tmp_path / "cpu.max") == (expected or cpus(tmp_path / "absent"))

@@ -77,6 +77,7 @@ PRINTS: list[tuple[Object, bool, str]] = [
     ({"split": {"train": "0.9", "validation": "0.1"}}, False, "parts"),
     ({"publish": {"claim": {"path": "other"}}}, False, "another place"),
     ({"quality": {}}, False, "a report"),
+    ({"format": "jsonl", "conversations": {}}, False, "rows that must be conversations"),
 ]
 
 
@@ -155,6 +156,22 @@ def test_a_change_of_content_is_an_event(before: str | None, events: list[str], 
 def test_a_dataset_that_did_not_change_says_the_same_again() -> None:
     made = after({}, published())
     assert merge_patch(made, after(made, say.unchanged(made))) == {}
+
+
+# examples, minimum, warned, reason
+EXAMPLES = [(99, 100, True, "one too few"), (100, 100, False, "enough")]
+
+
+@pytest.mark.proves("15.3")
+@pytest.mark.parametrize(("examples", "minimum", "warned", "reason"), EXAMPLES, ids=[e[-1] for e in EXAMPLES])
+def test_too_few_examples_are_a_warning_that_stays(examples: int, minimum: int, warned: bool, reason: str) -> None:
+    counted = {"droppedTurns": 0, "rewrittenExamples": 0, "longestTokens": 7}
+    first = published(conversations={"examples": examples, "minimum": minimum, **counted})
+    again = say.unchanged(after({}, first))
+    for made in (first, again):
+        assert conditions(made)["Ready"] == ("True", "Published"), "a warning stops nothing"
+        assert conditions(made).get("ExamplesWarning") == (("True", "TooFewExamples") if warned else None), reason
+    assert after({}, first)["conversations"]["examples"] == examples
 
 
 def test_reading_is_progress_and_a_worker_that_waits_says_why() -> None:

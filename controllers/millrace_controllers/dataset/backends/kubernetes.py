@@ -207,6 +207,7 @@ def _task(spec: DatasetSpec) -> Object:
         "split": split,
         "publish": {"path": pods.under(pods.claim_root(publish.name), publish.path)} if publish else None,
         "quality": spec.quality.model_dump(mode="json", by_alias=True, exclude_none=True) if spec.quality else None,
+        "conversations": spec.conversations.model_dump(mode="json", by_alias=True) if spec.conversations else None,
     }
 
 

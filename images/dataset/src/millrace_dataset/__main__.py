@@ -25,7 +25,7 @@ def run(request: Request, progress: Progress) -> Done:
             return _text(request, files, progress)
         from millrace_dataset import tabular  # the database takes 60 MB that lines of text do not need
 
-        progress.expect(tabular.STAGES * size)
+        progress.expect(tabular.stages(request) * size)
         return tabular.run(request, files, progress.advance, size)
 
 

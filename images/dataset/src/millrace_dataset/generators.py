@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from millrace_dataset import survey
+from millrace_dataset import films, survey
 from millrace_dataset.problems import Problem
 
 DEFAULT_CORPORA = "/usr/share/millrace/corpora"
@@ -63,11 +63,20 @@ def _integer(name: str, key: str, text: str) -> int:
     return value
 
 
-def _debian_text(target: Path, _: Mapping[str, int]) -> None:
-    shipped = Path(os.environ.get("MILLRACE_CORPORA", DEFAULT_CORPORA)) / "debian-text.txt"
+def _shipped(name: str) -> Path:
+    """A file that the image's build leaves; Problem(SourceMissing) where it did not."""
+    shipped = Path(os.environ.get("MILLRACE_CORPORA", DEFAULT_CORPORA)) / name
     if not shipped.is_file():
         raise Problem("SourceMissing", f"{shipped} is not in this image: build it from images/dataset/Dockerfile")
-    shutil.copyfile(shipped, target)
+    return shipped
+
+
+def _debian_text(target: Path, _: Mapping[str, int]) -> None:
+    shutil.copyfile(_shipped("debian-text.txt"), target)
+
+
+def _film_sentiment(target: Path, parameters: Mapping[str, int]) -> None:
+    films.write(_shipped(films.SHIPPED), target, parameters)
 
 
 def _markov_text(target: Path, parameters: Mapping[str, int]) -> None:
@@ -114,6 +123,7 @@ def _csv_table(target: Path, parameters: Mapping[str, int]) -> None:
 
 GENERATORS: Mapping[str, Generator] = {
     "debian-text": Generator("text", {}, _debian_text),
+    "film-sentiment": Generator("jsonl", {"rows": 120, "seed": 0, "evaluation": 0}, _film_sentiment),
     "markov-text": Generator("text", {"bytes": 1 << 20, "seed": 0}, _markov_text),
     "workplace-survey": Generator("csv", {"rows": 1259, "seed": 0}, survey.write),
     "csv-table": Generator("csv", {"rows": 1000, "seed": 0}, _csv_table),

@@ -37,7 +37,7 @@ def _check_header(header: list[str], name: str) -> None:
         raise Problem("ColumnMismatch", f"{name}: the header has an empty column name at place {', '.join(empty)}; name it")
     seen: dict[str, str] = {}
     for column in header:
-        if twin := seen.setdefault(column.lower(), column) if column.lower() in seen else None:
+        if (twin := seen.get(column.lower())) is not None:
             same = "a repeated column name" if twin == column else f"{twin!r}, which differs in case alone from"
             raise Problem("ColumnMismatch", f"{name}: the header has {same} {column!r}; rename one")
         seen[column.lower()] = column

@@ -24,7 +24,8 @@ PATTERNS = {
 }
 """What a value must look like in full. A leading zero makes a string: such things are codes, not counts."""
 WIDER = {"integer": ("integer", "number", "string"), "date": ("date", "timestamp", "string")}
-_CASTS = {"date": "DATE", "timestamp": "TIMESTAMPTZ"}
+_POINTS_IN_TIME = frozenset({"date", "timestamp"})
+"""Types whose pattern admits what no calendar has: they must be convertible too."""
 
 
 def holds(field: str, kind: str) -> str:
@@ -32,7 +33,7 @@ def holds(field: str, kind: str) -> str:
     if kind == "string":
         return "true"
     test = f"regexp_full_match({field}, {literal(PATTERNS[kind])})"
-    if kind in _CASTS:
+    if kind in _POINTS_IN_TIME:
         test = f"({test} AND TRY_CAST({field} AS TIMESTAMP) IS NOT NULL)"
     return f"({test} OR trim({field}) = '')"
 

@@ -26,6 +26,7 @@ CHECKS = (
 NEED_TARGET = ("ClassImbalance", "TargetLeakage")
 PROBLEM_TYPES = ("Binary", "Multiclass", "Numeric")
 SPLITS = ("train", "validation", "test")
+ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,29 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Conversations:
+    """What an example must be: the key of its messages, the names of the roles (`system`, `user`, `assistant`), and what is
+    done about examples that could be mended."""
+
+    messages: str
+    roles: tuple[tuple[str, str], ...]
+    trailing_user: str
+    pretty_printed: str
+    minimum: int
+    too_few: str
+    max_tokens: int | None
+
+    @property
+    def mends(self) -> bool:
+        """Whether examples may be changed, so that a copy of them is needed."""
+        return (self.trailing_user, self.pretty_printed) != ("Reject", "Reject")
+
+    def name(self, role: str) -> str:
+        """What the source calls a role."""
+        return dict(self.roles)[role]
+
+
+@dataclass(frozen=True)
 class Request:
     """One Dataset's work; `publish` is the folder under which versions are published, or None to only describe."""
 
@@ -90,6 +114,7 @@ class Request:
     split: Split | None
     publish: Path | None
     quality: Quality | None = None
+    conversations: Conversations | None = None
 
     @property
     def extension(self) -> str:
@@ -115,6 +140,7 @@ def parse_request(text: str) -> Request:
         split=_split(raw.get("split")),
         publish=_publish(raw.get("publish")),
         quality=_quality(raw.get("quality")),
+        conversations=_conversations(raw.get("conversations")),
     )
     _check_together(request)
     return request
@@ -131,6 +157,10 @@ def _check_together(request: Request) -> None:
         raise Problem("BadParameter", "split.stratifyBy does not apply to format text: use csv, jsonl or parquet")
     if request.quality is not None and (request.format == "text" or request.publish is None):
         raise Problem("BadParameter", "quality needs publish and a format with columns: csv, jsonl or parquet")
+    if request.conversations is not None and request.format != "jsonl":
+        raise Problem("BadParameter", "conversations need format jsonl")
+    if request.conversations is not None and request.conversations.mends and request.publish is None:
+        raise Problem("BadParameter", "conversations can only be mended where they are published: set publish")
 
 
 def _object(raw: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -242,3 +272,22 @@ def _gate(value: Mapping[str, Any]) -> Gate:
     if check not in CHECKS:
         raise Problem("BadParameter", f"quality.failOn: check must be one of {', '.join(CHECKS)}, not {check!r}")
     return Gate(check, value.get("column"), _fraction(value.get("above") or "0", f"quality.failOn.{check}.above"))
+
+
+def _conversations(value: Any) -> Conversations | None:
+    if value is None:
+        return None
+    roles = value["roles"]
+    names = tuple((role, str(roles[role])) for role in ROLES)
+    if len({name for _, name in names}) != len(names):
+        raise Problem("BadParameter", "conversations.roles: each role needs a name of its own")
+    limit = value.get("maxTokens")
+    return Conversations(
+        messages=str(value["messages"]),
+        roles=names,
+        trailing_user=str(value["trailingUser"]),
+        pretty_printed=str(value["prettyPrinted"]),
+        minimum=int(value["minimum"]),
+        too_few=str(value["tooFew"]),
+        max_tokens=int(limit) if limit else None,
+    )

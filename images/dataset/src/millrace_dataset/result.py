@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,12 +25,15 @@ class Done:
     scan: Scan
     published: Published | None = None
     quality: Examined | None = None
+    conversations: Mapping[str, int] | None = None
 
 
 def answer(done: Done) -> dict[str, Any]:
     """The answer for a source that is in order, or whose quality is not what it must be."""
     quality = done.quality
-    told = {"quality": quality.summary, "report": _report(quality)} if quality is not None else {}
+    told: dict[str, Any] = {"quality": quality.summary, "report": _report(quality)} if quality is not None else {}
+    if done.conversations is not None:
+        told |= {"conversations": dict(done.conversations)}
     if quality is not None and quality.failure is not None:
         return failure(quality.failure) | told
     return success(done.scan, done.published) | told

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,23 @@ def opened(request: Request, on_bytes: OnBytes) -> Iterator[list[SourceFile]]:
     if request.source.path is not None:
         yield list_files(request.source.path)
         return
-    work = _work_folder(request)
-    try:
+    with workspace(request, "source") as work:
         yield [_materialise(request, work, on_bytes)]
+
+
+@contextmanager
+def workspace(request: Request, purpose: str) -> Iterator[Path]:
+    """A folder for the time of the block, beside what will be published: only that claim is known to have room for the data.
+    Without a claim to publish to it is in the pod's scratch space."""
+    base = request.publish or Path(tempfile.gettempdir())
+    work = base / f".work-{request.uid or os.getpid()}-{purpose}"
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+    except OSError as error:
+        raise Problem("PublishFailed", f"cannot write under {base}: {error.strerror}") from error
+    try:
+        yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -48,18 +63,6 @@ def _walk(root: Path) -> Iterator[SourceFile]:
             path = Path(folder) / name
             if not name.startswith(".") and path.is_file():
                 yield SourceFile(path.relative_to(root).as_posix(), path)
-
-
-def _work_folder(request: Request) -> Path:
-    """Beside what will be published: only that claim is known to have room for the data."""
-    base = request.publish or Path.cwd()
-    work = base / f".work-{request.uid or os.getpid()}"
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-    except OSError as error:
-        raise Problem("PublishFailed", f"cannot write under {base}: {error.strerror}") from error
-    return work
 
 
 def _materialise(request: Request, work: Path, on_bytes: OnBytes) -> SourceFile:

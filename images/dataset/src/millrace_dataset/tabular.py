@@ -1,7 +1,9 @@
 """A source of rows and columns, from files to what is published, within one database."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from millrace_dataset import conversations
 from millrace_dataset.engine import connected
 from millrace_dataset.lines import OnBytes, SourceFile
 from millrace_dataset.loading import load
@@ -10,14 +12,30 @@ from millrace_dataset.publish import publish
 from millrace_dataset.quality.examine import examine
 from millrace_dataset.request import Request
 from millrace_dataset.result import Done
+from millrace_dataset.sources import workspace
 from millrace_dataset.table import Table
 
 STAGES = 4
-"""Times that the source's size is passed, as progress counts it: its bytes, then rows, quality, parts."""
+"""Times that the source's size is passed, as progress counts it: its bytes, then rows, quality, parts; conversations are read
+once more."""
+
+
+def stages(request: Request) -> int:
+    """How often the source's size is passed in all."""
+    return STAGES + (request.conversations is not None)
 
 
 def run(request: Request, files: list[SourceFile], on_bytes: OnBytes, size: int) -> Done:
     """Load, examine and, when asked, publish; raises Problem."""
+    rules = request.conversations
+    if rules is None:
+        return _run(request, files, on_bytes, size)
+    with workspace(request, "conversations") as work:
+        usable, count = conversations.checked(files, rules, work, on_bytes)
+        return replace(_run(request, usable, on_bytes, size), conversations=count.summary)
+
+
+def _run(request: Request, files: list[SourceFile], on_bytes: OnBytes, size: int) -> Done:
     with connected() as connection:
         return _done(request, load(connection, files, request, on_bytes), lambda: on_bytes(size))
 

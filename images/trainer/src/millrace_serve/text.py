@@ -4,22 +4,6 @@ import codecs
 from collections.abc import Sequence
 
 
-class Utf8:
-    """Bytes to text; a character that is split between two pieces appears with the second one."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def feed(self, data: bytes) -> str:
-        """The characters that are whole by now. Bytes that are no UTF-8 at all become U+FFFD."""
-        return self._decoder.decode(data)
-
-    def finish(self) -> str:
-        """What a character cut off by the end leaves: nothing, for its bytes say nothing."""
-        self._decoder.reset()
-        return ""
-
-
 class StopFinder:
     """Holds back text that may be the beginning of a stop string; `found` once one was seen."""
 
@@ -64,7 +48,9 @@ class Answer:
     """One choice as it grows: bytes in, text to show out."""
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self._utf8, self._stop = Utf8(), StopFinder(stops)
+        # A character split between two pieces appears with the second; bytes that are no UTF-8 at all become U+FFFD.
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._stop = StopFinder(stops)
 
     @property
     def stopped(self) -> bool:
@@ -73,9 +59,8 @@ class Answer:
 
     def feed(self, data: bytes) -> str:
         """The text that may be shown now."""
-        return self._stop.feed(self._utf8.feed(data))
+        return self._stop.feed(self._decoder.decode(data))
 
     def finish(self) -> str:
-        """The text that is left when the model has ended."""
-        last = self._stop.feed(self._utf8.finish())
-        return last + self._stop.finish()
+        """The text that is left when the model has ended; a character cut off by the end leaves nothing."""
+        return self._stop.finish()

@@ -1,15 +1,11 @@
 """Which device, precision and number of threads a rank gets."""
 
-import os
-from pathlib import Path
-
 import torch
 
+from millrace_serve.settings import cpus
 from millrace_trainer.config import GPTConfig
 from millrace_trainer.context import Context
 from millrace_trainer.problems import Problem
-
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def choose_accelerator(config: GPTConfig, context: Context) -> str:
@@ -37,13 +33,3 @@ def set_threads(config: GPTConfig, context: Context) -> int:
     threads = config.threads or max(1, cpus() // context.local_world)
     torch.set_num_threads(threads)
     return threads
-
-
-def cpus(quota: Path = CPU_QUOTA) -> int:
-    """Whole CPUs this container may use: its cgroup's quota, else the processors it may run on."""
-    available = len(os.sched_getaffinity(0))
-    try:
-        limit, period = quota.read_text(encoding="ascii").split()
-        return max(1, min(available, int(limit) // int(period)))
-    except (OSError, ValueError):
-        return available

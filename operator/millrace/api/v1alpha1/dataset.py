@@ -28,6 +28,7 @@ Check = Literal[
     "MissingValues", "DuplicateRows", "ConstantColumn", "Outliers", "InvalidValues", "ClassImbalance", "TargetLeakage"
 ]
 ProblemType = Literal["Binary", "Multiclass", "Numeric"]
+RoleName = Annotated[str, Field(min_length=1, max_length=64)]
 _OF_TARGET = "['ClassImbalance', 'TargetLeakage']"
 
 
@@ -52,7 +53,7 @@ class GeneratedSource(Model):
     """Content made by a named generator of the dataset image."""
 
     name: Name = Field(
-        description="Generator: debian-text, markov-text, csv-table or workplace-survey (images/dataset/README.md)."
+        description="csv-table, debian-text, film-sentiment, markov-text or workplace-survey (images/dataset/README.md)."
     )
     parameters: dict[str, Annotated[str, Field(max_length=1024)]] = Field(
         default_factory=dict, max_length=32, description="The generator's parameters, as strings."
@@ -148,6 +149,48 @@ class Quality(Model):
     )
 
 
+class Roles(Model):
+    """What the source calls each role."""
+
+    model_config = {
+        "json_schema_extra": cel(
+            (
+                "self.system != self.user && self.user != self.assistant && self.assistant != self.system",
+                "`system`, `user` and `assistant` need names that differ",
+            )
+        )
+    }
+
+    system: RoleName = Field(default="system", description="Who instructs: first or not at all.")
+    user: RoleName = Field(default="user", description="Who asks.")
+    assistant: RoleName = Field(default="assistant", description="Who answers: what a model learns.")
+
+
+class Conversations(Model):
+    """Each row is a conversation that a chat model is tuned on: turns alternate between user and assistant."""
+
+    messages: str = Field(
+        default="messages", min_length=1, max_length=253, description="Key of the list of messages, each with role and content."
+    )
+    roles: Roles = Field(default=Roles(), description="Names of the roles; case matters.")
+    trailing_user: Literal["Reject", "DropTurn"] = Field(
+        default="Reject", description="What becomes of a conversation whose last turn nobody answers."
+    )
+    pretty_printed: Literal["Reject", "Rewrite"] = Field(
+        default="Reject", description="What becomes of an example that spans several lines."
+    )
+    minimum: int = Field(default=1, ge=1, le=2**31 - 1, description="Examples that there should be at least.")
+    too_few: Literal["Warn", "Refuse"] = Field(
+        default="Warn", description="With fewer: the condition ExamplesWarning, or nothing is published."
+    )
+    max_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="Longest conversation that the model takes; tokens are estimated as one for three bytes of UTF-8.",
+    )
+
+
 class Publish(Model):
     """Where the checked content is put for its consumers."""
 
@@ -177,6 +220,12 @@ class DatasetSpec(CommonSpec):
                 "!has(self.split) || !has(self.split.stratifyBy) || self.format != 'text'",
                 "`split.stratifyBy` needs a format with columns: csv, jsonl or parquet",
             ),
+            ("!has(self.conversations) || self.format == 'jsonl'", "`conversations` needs format jsonl: one example a line"),
+            (
+                "!has(self.conversations) || has(self.publish) || "
+                "(self.conversations.trailingUser == 'Reject' && self.conversations.prettyPrinted == 'Reject')",
+                "`conversations` that mends examples needs `publish`, where the mended ones go",
+            ),
         )
     }
 
@@ -188,6 +237,7 @@ class DatasetSpec(CommonSpec):
     split: Split | None = Field(default=None, description="Seeded parts for training, validation and test.")
     publish: Publish | None = Field(default=None, description="Where the checked content is put.")
     quality: Quality | None = Field(default=None, description="Measure the quality of the rows, report it, and gate on it.")
+    conversations: Conversations | None = Field(default=None, description="Check each row as a conversation to tune on.")
     resources: WorkerResources | None = Field(default=None, description="Resources of the worker pod.")
     image_pull_secrets: list[ClaimName] | None = Field(default=None, max_length=8, description="Secrets to pull with.")
 
@@ -255,6 +305,16 @@ class ReportStatus(Model):
     json_: str = Field(alias="json", description="report.json, relative to the claim's root.")
 
 
+class ConversationsStatus(Model):
+    """What the conversations are like."""
+
+    examples: int = Field(description="Conversations.")
+    minimum: int = Field(description="Conversations that there should be at least.")
+    dropped_turns: int = Field(description="Conversations whose last turn was dropped, as nobody answers it.")
+    rewritten_examples: int = Field(description="Conversations that were put into one line.")
+    longest_tokens: int = Field(description="Estimated tokens of the longest one.")
+
+
 class PublishedFolder(Model):
     """A folder that was published."""
 
@@ -275,6 +335,7 @@ class DatasetStatus(CommonStatus):
     splits: list[SplitStatus] | None = Field(default=None, description="The published parts.")
     quality: QualityStatus | None = Field(default=None, description="The quality report in short.")
     report: ReportStatus | None = Field(default=None, description="Where the quality report is.")
+    conversations: ConversationsStatus | None = Field(default=None, description="What the conversations are like.")
     published: list[PublishedFolder] | None = Field(
         default=None, description="Every folder published so far, the last hundred: what dataPolicy Delete takes away."
     )

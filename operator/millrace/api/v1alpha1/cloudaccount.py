@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from millrace.api.common import CommonStatus, Decimal, DeletionPolicy, Model, cel, exactly_one
+from millrace.api.common import CommonStatus, Decimal, DeletionPolicy, Model, RoleARN, cel, exactly_one
 from millrace.api.resource import AGE, Column, Kind, summary_columns
 
 AccountID = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
-RoleARN = Annotated[str, Field(max_length=2048, pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$")]
 EVENTS = ("managed", "queueURL")
 
 

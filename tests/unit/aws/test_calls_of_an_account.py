@@ -7,9 +7,9 @@ import logging
 import time
 
 import pytest
-from millrace_local_aws import LocalAws
 
 from millrace.aws import errors, sessions
+from millrace_local_aws import LocalAws
 from support.aws import ACCOUNT, CLUSTER, ROLE, a_cloud, account_of, allowing, cloud_account, make_role, trust_policy
 
 

@@ -8,13 +8,13 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from millrace_local_aws import LocalAws
 
 from millrace.aws import plumbing
 from millrace.aws.account import Account
 from millrace.aws.cloud import Cloud
 from millrace.aws.errors import Denied
 from millrace.aws.plumbing import Plumbing
+from millrace_local_aws import LocalAws
 from support.aws import ACCOUNT, a_cloud, account_of, cloud_account, make_role, until
 
 WANTED = Plumbing("millrace-team-default-0a1b2c", "us-east-1", ACCOUNT)

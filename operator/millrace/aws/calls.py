@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
 )
+from botocore.exceptions import ConnectionError as NoConnection
 
 from millrace.aws import failures
 from millrace.aws.errors import CallError, Invalid, NoCredentials, Unavailable, Where
@@ -80,7 +81,7 @@ def from_client(raised: Exception, where: Where) -> CallError:
             return NoCredentials(where, "the operator has no AWS credentials: give its service account a role")
         case ParamValidationError():
             return Invalid(where, f"{where}: {' '.join(str(raised).split())}")
-        case HTTPClientError():
+        case HTTPClientError() | NoConnection():
             return failures.unreachable(where, type(raised).__name__)
         case _:
             return Unavailable(where, f"{where}: {' '.join(str(raised).split())}")

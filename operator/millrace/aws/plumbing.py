@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from millrace.aws import events, tags
-from millrace.aws.account import Account
+
+if TYPE_CHECKING:
+    from millrace.aws.account import Account
 
 Object = dict[str, Any]
 _TARGET = "queue"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+import botocore.loaders
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
@@ -27,10 +29,10 @@ ROLE_SECONDS = 3600
 class Sessions:
     """Clients of one identity, by service. Thread-safe: calls run in an executor."""
 
-    def __init__(self, identity: Identity, *, connections: int = 32, environment: botocore.session.Session | None = None) -> None:
+    def __init__(self, identity: Identity, *, connections: int = 32) -> None:
         self.identity = identity
         self._connections = connections
-        self._own = environment or botocore.session.get_session()
+        self._own = _session()
         self._lock = threading.RLock()
         self._session: botocore.session.Session | None = None
         self._clients: dict[tuple[str, bool], Any] = {}
@@ -63,8 +65,7 @@ class Sessions:
 
     def _assumed(self) -> botocore.session.Session:
         """A session whose credentials are the role's; the role is assumed at once, so that its refusal is this call's."""
-        session = botocore.session.Session()
-        session.register_component("data_loader", self._own.get_component("data_loader"))
+        session = _session()
         session._credentials = RefreshableCredentials.create_from_metadata(
             self._assume(), refresh_using=self._assume, method="sts-assume-role"
         )
@@ -95,6 +96,18 @@ class Sessions:
             endpoint_url=endpoint,
             config=config(custom=endpoint is not None, connections=self._connections, read_seconds=read_seconds),
         )
+
+
+@cache
+def _loader() -> botocore.loaders.Loader:
+    """One for all accounts: it keeps what it has read, and SageMaker's model alone is 13 MB."""
+    return botocore.loaders.create_loader()
+
+
+def _session() -> botocore.session.Session:
+    session = botocore.session.Session()
+    session.register_component("data_loader", _loader())
+    return session
 
 
 def config(*, custom: bool, connections: int, read_seconds: int) -> Config:

@@ -22,12 +22,12 @@ from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.cache import Cache, Key, key_of, version
 from millrace.engine.clock import Clock, SystemClock, moment
 from millrace.engine.controller import Controller
-from millrace.engine.externals import Externals
 from millrace.engine.http import Progress, probes, serve
 from millrace.engine.progress import Board, Gate
 from millrace.engine.queue import Queue
 from millrace.engine.reconcile import Engine, WriteBudget
 from millrace.engine.settings import Settings
+from millrace.engine.wakes import Wakes
 from millrace.kube import labels
 from millrace.kube.client import Client, open_session
 from millrace.kube.credentials import Credentials
@@ -67,13 +67,14 @@ class Runtime:
         self.cache = Cache()
         self.board = Board(self.clock.monotonic())
         self.queue = Queue(self.clock)
-        self.externals = Externals()
+        by_plural = {c.kind.plural: c for c in controllers}
+        self.wakes = Wakes(self.queue, self.cache, by_plural)
         self.cloud = Cloud(
             settings.aws,
             self.metrics,
             self.clock.monotonic,
             wake=self.queue.add,
-            wake_by_id=self._wake_by_id,
+            wake_by_id=self.wakes.by_id,
             wake_account=lambda namespace, name: self.queue.add(Key(ACCOUNTS, namespace, name)),
             cluster_id=settings.aws.cluster_id,
         )
@@ -85,14 +86,13 @@ class Runtime:
             self.clock,
             settings,
             self.metrics,
-            {c.kind.plural: c for c in controllers},
+            by_plural,
             WriteBudget(self.clock, settings.progress_writes_per_second),
             self.cloud,
         )
         self._credentials = credentials
         self._busy_since: dict[int, float] = {}
         self._seen: dict[str, float] = {}
-        self._references: dict[Key, set[Key]] = {}
         self._restart_watch: asyncio.Event = asyncio.Event()
         self._stopped = asyncio.Event()
         self._listed_by_kopf: set[str] = set()
@@ -286,40 +286,16 @@ class Runtime:
         if type_ == "DELETED":
             self.cache.remove(plural, obj)
         elif not self.cache.put(plural, obj):
+            key = key_of(plural, obj)
             if plural in self.engine.controllers:
-                self._remember_externals(self.engine.controllers[plural], key_of(plural, obj), obj)
-            self._wake_referrers(key_of(plural, obj))
+                self.wakes.seen(key, obj)
+            self.wakes.referrers(key)
             return
         wake(obj)
 
     def _wake_self(self, obj: Object) -> None:
-        controller = next(c for c in self.controllers if c.kind.name == obj["kind"])
-        key = key_of(controller.kind.plural, obj)
-        self._remember_references(key, obj)
-        self._remember_externals(controller, key, obj)
-        self.queue.add(key)
-        self._wake_referrers(key)
-
-    def _wake_referrers(self, key: Key) -> None:
-        for waiting in self._references.get(key, ()):
-            self.queue.add(waiting)
-
-    def _remember_references(self, key: Key, obj: Object) -> None:
-        for referenced in self.engine.controllers[key.plural].references(obj):
-            self._references.setdefault(referenced, set()).add(key)
-
-    def _remember_externals(self, controller: Controller, key: Key, obj: Object) -> None:
-        """Also of an echo of our own write: that is where a thing's ARN comes from."""
-        gone = self.cache.get(key) is None
-        if self.externals.put(key, () if gone else controller.external_ids(obj)):
-            self.queue.add(key)
-
-    def _wake_by_id(self, id_: str) -> int:
-        """An event told of a thing outside; says how many objects it woke."""
-        keys = self.externals.told(id_)
-        for key in keys:
-            self.queue.add(key)
-        return len(keys)
+        plural = next(c.kind.plural for c in self.controllers if c.kind.name == obj["kind"])
+        self.wakes.changed(key_of(plural, obj), obj)
 
     def _wake_owner(self, obj: Object) -> None:
         marks = obj["metadata"].get("labels") or {}

@@ -6,13 +6,16 @@ Every method raises the errors of millrace.aws.errors, and nothing else.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from millrace.aws import naming, plumbing, tags
-from millrace.aws.account import Account
-from millrace.aws.listener import Listener
 from millrace.aws.plumbing import Plumbing
 from millrace.engine.controller import Pass
 from millrace_controllers.cloudaccount.plan import Heard, Observed
+
+if TYPE_CHECKING:
+    from millrace.aws.account import Account
+    from millrace.aws.listener import Listener
 
 
 class AwsAccount:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
 
 from millrace.kube.client import Client
 from millrace.kube.errors import ApiError, Invalid
-from millrace.kube.resources import Resource, of_kind
 from support import cluster
+from support.refused import REMOVE, changed, tried
 
 pytestmark = pytest.mark.cluster
 Object = dict[str, Any]
@@ -53,22 +52,6 @@ ACCOUNT: Object = {
     },
 }
 NEMO = {"runtime": "nemo", "nodes": 2}
-REMOVE = object()
-
-
-def changed(base: Object, changes: dict[str, Any]) -> Object:
-    """A copy with dotted paths set; REMOVE takes one out."""
-    made = copy.deepcopy(base)
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        node: Any = made
-        for part in parents:
-            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
-        if value is REMOVE:
-            node.pop(last)
-        else:
-            node[last] = value
-    return made
 
 
 def D(reason: str, message: str, **changes: Any) -> Any:  # noqa: N802  reads as a row of the table
@@ -188,13 +171,6 @@ BAD = [
     T("a fault nobody detects", "Unsupported value", spec__kubernetes__faults={"detect": ["Boredom"]}),
     T("an unknown field", 'unknown field "spec.checkpont"', spec__checkpont={"keep": 1}),
 ]
-
-
-async def tried(client: Client, ns: str, manifest: Object) -> None:
-    """A server-side dry run of `kubectl apply`'s strict kind."""
-    resource: Resource = of_kind(cluster.KINDS[manifest["kind"]].kind)
-    path = resource.path(ns)
-    await client.raw("POST", path, manifest, dryRun="All", fieldValidation="Strict")
 
 
 @pytest.mark.parametrize("base", [DATASET, JOB, ACCOUNT], ids=["Dataset", "TrainingJob", "CloudAccount"])

@@ -53,6 +53,7 @@ lint: env verify ## Format, lint, types and import rules
 	$(VENV)/bin/ruff check -q operator controllers tests images demo bench
 	$(VENV)/bin/ruff format --check -q operator controllers tests images demo bench
 	$(VENV)/bin/mypy
+	cd images/local-aws && ../../$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
 
 .PHONY: generate
@@ -68,8 +69,9 @@ test-unit: env ## Tests that need no cluster (under a minute)
 	$(PYTEST) -n 2 tests/unit
 
 .PHONY: test-images
-test-images: env $(TRAINER)/.ready ## Tests of what runs in pods: dataset worker and trainer
+test-images: env $(TRAINER)/.ready ## Tests of what runs in pods: dataset worker, trainer; and the local AWS
 	$(PYTEST) -n 2 images/dataset/tests
+	$(PYTEST) -n 2 images/local-aws/tests
 	cd images/trainer && $(TRAINER)/bin/python -m pytest -q -n 2 --dist loadfile tests
 
 .PHONY: images

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
 
 from millrace.kube.client import Client
 from millrace.kube.errors import ApiError, Invalid
-from millrace.kube.resources import Resource
 from support import cluster
+from support.refused import REMOVE, changed, tried
 
 pytestmark = pytest.mark.cluster
 Object = dict[str, Any]
@@ -39,23 +38,20 @@ JOB: Object = {
         "kubernetes": {"image": "x", "command": ["train"], "nodes": 2, "resources": {"cpu": "1"}},
     },
 }
+ROLE = "arn:aws:iam::111122223333:role/millrace"
+ACCOUNT: Object = {
+    "apiVersion": "millrace.dev/v1alpha1",
+    "kind": "CloudAccount",
+    "metadata": {"name": "default"},
+    "spec": {
+        "region": "us-east-1",
+        "roleARN": ROLE,
+        "expectedAccountID": "111122223333",
+        "events": {"managed": {}},
+        "budget": {"monthlyUSD": "500"},
+    },
+}
 NEMO = {"runtime": "nemo", "nodes": 2}
-REMOVE = object()
-
-
-def changed(base: Object, changes: dict[str, Any]) -> Object:
-    """A copy with dotted paths set; REMOVE takes one out."""
-    made = copy.deepcopy(base)
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        node: Any = made
-        for part in parents:
-            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
-        if value is REMOVE:
-            node.pop(last)
-        else:
-            node[last] = value
-    return made
 
 
 def D(reason: str, message: str, **changes: Any) -> Any:  # noqa: N802  reads as a row of the table
@@ -66,7 +62,23 @@ def T(reason: str, message: str, **changes: Any) -> Any:  # noqa: N802
     return pytest.param(JOB, {k.replace("__", "."): v for k, v in changes.items()}, message, id=f"TrainingJob: {reason}")
 
 
+def A(reason: str, message: str, **changes: Any) -> Any:  # noqa: N802
+    return pytest.param(ACCOUNT, {k.replace("__", "."): v for k, v in changes.items()}, message, id=f"CloudAccount: {reason}")
+
+
 BAD = [
+    A("no region", "spec.region: Required value", spec__region=REMOVE),
+    A("a zone is no region", "spec.region", spec__region="us-east-1a"),
+    A("an account with hyphens", "spec.expectedAccountID", spec__expectedAccountID="1111-2222-3333"),
+    A("an account that is a number", "must be of type string", spec__expectedAccountID=111122223333),
+    A("a user is no role", "spec.roleARN", spec__roleARN="arn:aws:iam::111122223333:user/ci"),
+    A("a role of another account", "a role of another account", spec__expectedAccountID="444455556666"),
+    A("events both ways", "exactly one of `managed`, `queueURL`", spec__events={"managed": {}, "queueURL": "https://sqs/1/q"}),
+    A("events no way", "exactly one of `managed`, `queueURL`", spec__events={}),
+    A("an endpoint with a path", "spec.endpointURL", spec__endpointURL="http://local-aws:4566/x"),
+    A("a budget that is a number", "must be of type string", spec__budget={"monthlyUSD": 500}),
+    A("a budget with another policy", "Unsupported value", spec__budget__onExceeded="Stop"),
+    A("a field of kinds that make pods", 'unknown field "spec.serviceAccountName"', spec__serviceAccountName="x"),
     D("no source at all", "exactly one of `claim`, `inline`, `https`, `generated`", spec__source={}),
     D(
         "two sources",
@@ -161,14 +173,7 @@ BAD = [
 ]
 
 
-async def tried(client: Client, ns: str, manifest: Object) -> None:
-    """A server-side dry run of `kubectl apply`'s strict kind."""
-    resource: Resource = cluster.DATASETS if manifest["kind"] == "Dataset" else cluster.TRAINING_JOBS
-    path = resource.path(ns)
-    await client.raw("POST", path, manifest, dryRun="All", fieldValidation="Strict")
-
-
-@pytest.mark.parametrize("base", [DATASET, JOB], ids=["Dataset", "TrainingJob"])
+@pytest.mark.parametrize("base", [DATASET, JOB, ACCOUNT], ids=["Dataset", "TrainingJob", "CloudAccount"])
 async def test_the_good_manifest_that_the_bad_ones_are_made_from_is_taken(client: Client, base: Object) -> None:
     await tried(client, "default", base)
 
@@ -239,6 +244,32 @@ async def test_a_dataset_keeps_the_kind_of_its_source(client: Client, ns: str) -
     other = {"spec": {"source": {"generated": None, "claim": {"name": "c"}}}}
     with pytest.raises(Invalid, match="which of"):
         await client.patch(cluster.DATASETS, ns, "d", other)
+
+
+ACCOUNT_CHANGES = [
+    ({"region": "eu-west-1"}, "`region` may not change"),
+    (
+        {"roleARN": "arn:aws:iam::444455556666:role/millrace", "expectedAccountID": None},
+        "the account of `roleARN` may not change",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), ACCOUNT_CHANGES)
+async def test_a_cloud_account_stays_where_it_is(client: Client, ns: str, change: Object, message: str) -> None:
+    await client.create(cluster.CLOUD_ACCOUNTS, changed(ACCOUNT, {"metadata.namespace": ns}))
+    with pytest.raises(Invalid, match=message):
+        await client.patch(cluster.CLOUD_ACCOUNTS, ns, "default", {"spec": change})
+
+
+async def test_a_cloud_account_may_change_its_role_within_the_account(client: Client, ns: str) -> None:
+    await client.create(cluster.CLOUD_ACCOUNTS, changed(ACCOUNT, {"metadata.namespace": ns}))
+    role = "arn:aws:iam::111122223333:role/another"
+    made = await client.patch(cluster.CLOUD_ACCOUNTS, ns, "default", {"spec": {"roleARN": role, "events": None, "budget": None}})
+    assert made["spec"] == {"region": "us-east-1", "roleARN": role, "expectedAccountID": "111122223333", **ACCOUNT_DEFAULTS}
+
+
+ACCOUNT_DEFAULTS = {"suspend": False, "deletionPolicy": "Delete"}
 
 
 async def test_a_new_object_says_that_nobody_has_looked_at_it_yet(client: Client, ns: str) -> None:

@@ -26,6 +26,7 @@ KINDS = {c.kind.name: c for c in controllers()}
 TRAINING_JOBS = of_kind(KINDS["TrainingJob"].kind)
 DATASETS = of_kind(KINDS["Dataset"].kind)
 MODEL_ENDPOINTS = of_kind(KINDS["ModelEndpoint"].kind)
+CLOUD_ACCOUNTS = of_kind(KINDS["CloudAccount"].kind)
 HOST = "10.112.0.1"
 """Where pods of the local cluster reach this machine."""
 
@@ -69,7 +70,7 @@ async def namespace(client: Client, *, prefix: str = "t", labels: dict[str, str]
     try:
         yield name
     finally:
-        for resource in (TRAINING_JOBS, DATASETS, MODEL_ENDPOINTS):
+        for resource in (TRAINING_JOBS, DATASETS, MODEL_ENDPOINTS, CLOUD_ACCOUNTS):
             async for found in client.list_objects(resource, name):
                 with contextlib.suppress(ApiError):
                     await client.patch(resource, name, found["metadata"]["name"], {"metadata": {"finalizers": None}})

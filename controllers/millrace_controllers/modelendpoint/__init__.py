@@ -1,6 +1,7 @@
 """ModelEndpoint: serves a model, asks each pod a golden question, rolls over without a failed request."""
 
 from millrace.api.v1alpha1.modelendpoint import KIND, ModelEndpointSpec
+from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.cache import Key
 from millrace.engine.controller import Controller, Object, Rule
 from millrace.engine.settings import Settings
@@ -11,13 +12,19 @@ from millrace_controllers.modelendpoint.observed import Target
 
 
 def _references(obj: Object) -> tuple[Key, ...]:
-    reference = (obj["spec"].get("model") or {}).get("trainingJobRef")
-    return (Key("trainingjobs", obj["metadata"]["namespace"], reference["name"]),) if reference else ()
+    spec, namespace = obj["spec"], obj["metadata"]["namespace"]
+    model = (spec.get("model") or {}).get("trainingJobRef")
+    made = [Key("trainingjobs", namespace, model["name"])] if model else []
+    if spec.get("sageMaker"):
+        made.append(Key(ACCOUNTS, namespace, (spec.get("accountRef") or {}).get("name", "default")))
+    return tuple(made)
 
 
 def _preview(obj: Object, settings: Settings) -> list[Object]:
     """A model that a TrainingJob will make is shown as if it lay where that is not known yet."""
     spec = ModelEndpointSpec.model_validate(obj["spec"])
+    if spec.sage_maker is not None:
+        return []
     uri, digest = spec.model.uri or "claim://the-output-of-the-trainingjob", spec.model.digest
     return manifests.everything(obj, spec, Target(uri, digest, models.revision(spec, uri, digest)), settings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from millrace.api.v1alpha1.modelendpoint import ModelEndpointSpec
@@ -34,7 +34,7 @@ def target(spec: ModelEndpointSpec, status: Object, lookup: Callable[[str], Obje
     """
     reference = spec.model.training_job_ref
     if reference is None:
-        return _with_revision(spec, _Model(str(spec.model.uri), spec.model.digest))
+        return _named(spec, status)
     job = lookup(reference.name)
     if (made := _made_by(reference.name, job)) is not None:
         return _with_revision(spec, made)
@@ -42,6 +42,32 @@ def target(spec: ModelEndpointSpec, status: Object, lookup: Callable[[str], Obje
     if (pinned := _pinned(reference.name, status)) is not None:
         return _with_revision(spec, pinned, why)
     raise ModelNotReady(why)
+
+
+def _named(spec: ModelEndpointSpec, status: Object) -> Target:
+    """A model that the spec names by itself."""
+    model = spec.model
+    if model.marketplace is not None:
+        return _with_revision(spec, _Model(model.marketplace.model_package_arn, None))
+    if model.jump_start is not None:
+        return of_version(spec, model.jump_start.version or _pinned_version(model.jump_start.model_id, status))
+    return _with_revision(spec, _Model(str(model.uri), model.digest))
+
+
+def of_version(spec: ModelEndpointSpec, version: str | None) -> Target:
+    """A model of the hub; without a version the newest one is to be asked for."""
+    assert spec.model.jump_start is not None, "only asked for a model of the hub"
+    return replace(_with_revision(spec, _Model(_hub_uri(spec.model.jump_start.model_id, version or ""), None)), version=version)
+
+
+def _hub_uri(model_id: str, version: str) -> str:
+    return f"jumpstart://{model_id}/{version}"
+
+
+def _pinned_version(model_id: str, status: Object) -> str | None:
+    """The version that was the newest when the endpoint was made: a newer one in the hub changes nothing by itself."""
+    before, _, version = str((status.get("model") or {}).get("uri", "")).rpartition("/")
+    return version if version and before == _hub_uri(model_id, "")[:-1] else None
 
 
 def _made_by(name: str, job: Object | None) -> _Model | None:
@@ -75,9 +101,9 @@ def revision(spec: ModelEndpointSpec, uri: str, digest: str | None) -> str:
 
     Without defaults: a field that a later version of the operator adds must not roll over every endpoint.
     """
-    decisive = spec.model_dump(
-        mode="json", by_alias=True, include={"kubernetes", "probe", "service_account_name"}, exclude_defaults=True
-    )
-    (decisive.get("kubernetes") or {}).pop("replicas", None)
+    within = {"sage_maker"} if spec.sage_maker else {"kubernetes", "probe", "service_account_name"}
+    decisive = spec.model_dump(mode="json", by_alias=True, include=within, exclude_defaults=True)
+    for member in ("kubernetes", "sageMaker"):
+        (decisive.get(member) or {}).pop("replicas", None)
     text = json.dumps([decisive, uri, digest], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

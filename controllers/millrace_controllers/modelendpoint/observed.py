@@ -81,3 +81,57 @@ class Target:
     run_id: str | None = None
     note: str | None = None
     """Why a newer model is not served yet."""
+    version: str | None = None
+    """Of a hub model; None while it is not known."""
+
+
+class Stage(Enum):
+    """Where a SageMaker endpoint is in its life."""
+
+    MISSING = "missing"
+    CREATING = "creating"
+    SERVING = "serving"
+    UPDATING = "updating"
+    """To another configuration, or to another number of instances; the one before serves."""
+    ROLLING_BACK = "rolling back"
+    FAILED = "failed"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """A SageMaker endpoint as it was found; `config` is the configuration that serves, `pending` the one that it changes to."""
+
+    name: str
+    stage: Stage = Stage.MISSING
+    state: str = ""
+    """EndpointStatus, as SageMaker says it."""
+    arn: str = ""
+    config: str = ""
+    pending: str = ""
+    instance_type: str = ""
+    instances: int = 0
+    desired: int = 0
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the status remembers of one revision, because SageMaker does not tell it."""
+
+    passed_over: tuple[tuple[str, str], ...] = ()
+    """Instance types that could not be had, and what was said."""
+    updating_to: str = ""
+    """Configuration that an update was begun to."""
+    probed: str = ""
+    """Configuration that answered the golden request, and which request that was."""
+    scaled: str = ""
+    """Scaling that was last set."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of the golden request."""
+
+    fits: bool
+    said: str

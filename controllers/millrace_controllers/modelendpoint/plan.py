@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 
-from millrace_controllers.modelendpoint.observed import Observed, Target
+from millrace_controllers.modelendpoint.observed import Hosted, Memory, Observed, Stage, Target
 
 
 class Step(Enum):
@@ -28,3 +31,92 @@ def next_step(target: Target, replicas: int, observed: Observed, applied_generat
     if applied_generation is not None and deployed.generation != applied_generation:
         return Step.MAKE
     return Step.NOTHING if deployed.replicas == replicas else Step.SCALE
+
+
+class Move(Enum):
+    """What comes next for an endpoint on SageMaker."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    """To the configuration that is wanted; SageMaker moves the traffic once its instances are in service."""
+    REMOVE = "remove"
+    """The endpoint alone: suspended, failed, or in the way of another try."""
+    PASS_OVER = "pass over"
+    """There is no capacity for the instance type: the next one is tried."""
+    PROBE = "probe"
+    SCALE = "scale"
+    WAIT = "wait"
+    """SageMaker is at it."""
+    ROLLED_BACK = "rolled back"
+    """An update ended with the configuration before it: nothing is tried until the spec changes."""
+    BROKEN = "broken"
+    """It failed, and would again."""
+    NOWHERE = "nowhere"
+    """None of the instance types can be had now."""
+    NOTHING = "nothing"
+
+
+_CAPACITY = re.compile(r"capacity|InsufficientInstance|CapacityError", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What shall be: the configuration that serves ("" where no instance type is left to try), the golden request that it has
+    answered, and how many instances there are."""
+
+    config: str
+    probe: str
+    scaling: str
+
+
+def proof(config: str, aim: Aim) -> str:
+    """What is remembered of a configuration that answered."""
+    return f"{config} {aim.probe}"
+
+
+def next_move(hosted: Hosted, aim: Aim, memory: Memory, *, suspend: bool) -> Move:
+    """What comes next."""
+    if suspend:
+        return _suspended(hosted.stage)
+    match hosted.stage:
+        case Stage.MISSING:
+            return Move.CREATE if aim.config else Move.NOWHERE
+        case Stage.FAILED:
+            return _failed(hosted, aim.config)
+        case Stage.SERVING:
+            return _serving(hosted, aim, memory)
+        case _:
+            return Move.WAIT
+
+
+def _suspended(stage: Stage) -> Move:
+    match stage:
+        case Stage.MISSING:
+            return Move.NOTHING
+        case Stage.DELETING:
+            return Move.WAIT
+        case _:
+            return Move.REMOVE
+
+
+def _failed(hosted: Hosted, wanted: str) -> Move:
+    """A failed endpoint cannot be updated; it is kept for its words unless there is something else to try."""
+    if hosted.config != wanted:
+        return Move.REMOVE
+    return Move.PASS_OVER if _CAPACITY.search(hosted.failure) else Move.BROKEN
+
+
+def _serving(hosted: Hosted, aim: Aim, memory: Memory) -> Move:
+    if not aim.config:
+        return Move.NOWHERE
+    if hosted.config != aim.config:
+        return Move.ROLLED_BACK if memory.updating_to == aim.config else Move.UPDATE
+    if memory.probed != proof(hosted.config, aim):
+        return Move.PROBE
+    return Move.SCALE if memory.scaled != aim.scaling else Move.NOTHING
+
+
+def first_free(types: Sequence[str], memory: Memory) -> int | None:
+    """Place of the first instance type that was not passed over; None where all were."""
+    gone = {name for name, _ in memory.passed_over}
+    return next((place for place, name in enumerate(types) if name not in gone), None)

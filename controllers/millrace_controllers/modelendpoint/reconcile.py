@@ -6,7 +6,7 @@ from millrace.api import expressions
 from millrace.engine.controller import Pass
 from millrace.engine.errors import Refused
 from millrace.engine.outcome import Outcome
-from millrace_controllers.modelendpoint import models, plan, status
+from millrace_controllers.modelendpoint import hosting, models, plan, status
 from millrace_controllers.modelendpoint.backends.kubernetes import KubernetesServer, manifests
 from millrace_controllers.modelendpoint.observed import Observed, Target
 from millrace_controllers.modelendpoint.plan import Step
@@ -15,10 +15,15 @@ BACKEND = KubernetesServer()
 
 
 async def reconcile(ctx: Pass) -> Outcome:
-    """One pass: which model? observe, decide, act, say. Raises Refused for a probe that can never be met."""
+    """One pass, by the member of the spec. Raises Refused for a probe that can never be met."""
     expect = ctx.spec.probe.expect if ctx.spec.probe else None
     if expect and expect.matches and (why := expressions.problem(expect.matches)):
         raise Refused(f"spec.probe.expect.matches is no Python regular expression: {why}")
+    return await (hosting.reconcile(ctx) if ctx.spec.sage_maker else _by_pods(ctx))
+
+
+async def _by_pods(ctx: Pass) -> Outcome:
+    """Which model? observe, decide, act, say."""
     observed = await BACKEND.observe(ctx)
     try:
         target = models.target(ctx.spec, ctx.status, lambda name: ctx.lookup("trainingjobs", name))
@@ -52,7 +57,9 @@ async def _without_model(ctx: Pass, observed: Observed, why: str) -> Outcome:
 
 
 async def finalize(ctx: Pass) -> Outcome:
-    """Take the pods down; requests in flight are finished."""
+    """Take it down; requests in flight are finished."""
+    if ctx.spec.sage_maker:
+        return await hosting.finalize(ctx)
     if ctx.spec.deletion_policy == "Retain":
         await BACKEND.orphan(ctx)
         return Outcome(released=True)

@@ -10,11 +10,14 @@ from millrace.engine import reasons
 from millrace.engine.conditions import find
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
+from millrace_controllers.modelendpoint.errors import LicenceNotAccepted
 from millrace_controllers.modelendpoint.observed import Fault, Observed, ServingPod, Target, Trouble
 
 Object = dict[str, Any]
 
-SERVING = Reason("Serving", "Pods that answered the golden request get requests.", "Nothing: `millrace ask NAME TEXT` asks it.")
+SERVING = Reason(
+    "Serving", "Pods or instances that answered the golden request get requests.", "Nothing: `millrace ask NAME TEXT` asks it."
+)
 MODEL_NOT_READY = Reason(
     "ModelNotReady",
     "The TrainingJob that makes the model does not exist or has not succeeded.",
@@ -22,7 +25,7 @@ MODEL_NOT_READY = Reason(
 )
 LOADING = Reason(
     "Loading",
-    "Pods read their model, load it and are asked the golden request.",
+    "Pods or instances start, load their model and are asked the golden request.",
     "Wait. If it stays, the pods' logs say what they do: millrace logs modelendpoint/NAME.",
 )
 ROLLING_OUT = Reason(
@@ -50,10 +53,36 @@ PODS_WAIT = Reason(
     "A pod cannot start yet: no node has room, its image or volume is not there, or the API server refuses it.",
     "Read the message; mend the image, the claim, the quota or the capacity. The endpoint goes on by itself.",
 )
+ROLLED_BACK = Reason(
+    "RolledBack",
+    "SageMaker gave up an update and went back to the configuration before it, which serves on.",
+    "Read the message and the log (millrace logs modelendpoint/NAME); a change of the spec is tried again.",
+)
+NO_CAPACITY = Reason(
+    "CapacityUnavailable",
+    "None of the instance types can be had now: AWS has no room, or the account no quota.",
+    "Name more types in spec.sageMaker.instanceTypes, or ask for the quota that the message names. It is tried again by itself.",
+)
+LICENCE_NOT_ACCEPTED = Reason(
+    "LicenceNotAccepted",
+    "The hub's model is gated, and its licence was not accepted; nothing was made.",
+    "Read the licence that the message names and set spec.model.jumpStart.acceptEULA: true.",
+)
 NOTHING_SERVES = Reason("NothingServes", "No pod gets requests.", "The condition Ready says why.")
 REASONS = (
-    SERVING, MODEL_NOT_READY, LOADING, ROLLING_OUT, PROBE_FAILED, MODEL_REFUSED, SERVER_FAILED, PODS_WAIT, NOTHING_SERVES,
-)  # fmt: skip
+    SERVING,
+    MODEL_NOT_READY,
+    LOADING,
+    ROLLING_OUT,
+    PROBE_FAILED,
+    MODEL_REFUSED,
+    SERVER_FAILED,
+    PODS_WAIT,
+    ROLLED_BACK,
+    NO_CAPACITY,
+    LICENCE_NOT_ACCEPTED,
+    NOTHING_SERVES,
+)
 
 _OF_FAULT = {
     Fault.MODEL: MODEL_REFUSED,
@@ -195,6 +224,9 @@ def deleting() -> Outcome:
     return Outcome((Verdict("Ready", "False", name, message), Verdict("Reconciling", "True", name, message)), requeue_after=5)
 
 
-def explain(_obj: Object, _error: BaseException) -> tuple[Verdict, ...] | None:
-    """The shared reasons say enough of every error."""
+def explain(_obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
+    """Conditions for the errors that only this kind can name."""
+    if isinstance(error, LicenceNotAccepted):
+        name = LICENCE_NOT_ACCEPTED.name
+        return Verdict("Ready", "False", name, error.message), Verdict("Stalled", "True", name, error.message)
     return None

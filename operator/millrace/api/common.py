@@ -60,6 +60,7 @@ RelativePath = Annotated[
 Decimal = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?$")]
 Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$")]
 Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")]
+RoleARN = Annotated[str, Field(max_length=2048, pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$")]
 DeletionPolicy = Literal["Delete", "Retain"]
 
 
@@ -107,6 +108,17 @@ class CommonSpec(Model):
         default="Retain", description="What becomes of data (models, checkpoints, volumes) when the object is deleted."
     )
     service_account_name: ClaimName = Field(default="default", description="ServiceAccount of the pods that are made.")
+
+
+class Cost(Model):
+    """What something on AWS costs, by the operator's price table; what has no price is not there."""
+
+    estimated_usd: Decimal | None = Field(default=None, alias="estimatedUSD", description="US dollars, before it began.")
+    hourly_usd: Decimal | None = Field(default=None, alias="hourlyUSD", description="US dollars an hour, as it is now.")
+    accrued_usd: Decimal | None = Field(default=None, alias="accruedUSD", description="US dollars until accruedAt.")
+    accrued_at: str | None = Field(
+        default=None, json_schema_extra={"format": "date-time"}, description="When accruedUSD was last reckoned."
+    )
 
 
 class CommonStatus(Model):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from millrace.engine import reasons
-from millrace.engine.errors import Denied, MillraceError, NameConflict, Refused, Terminal, Waiting
+from millrace.engine import errors, reasons
+from millrace.engine.errors import MillraceError, NameConflict, Refused, Terminal
 from millrace.engine.outcome import Outcome, Verdict
 
 Object = dict[str, Any]
@@ -98,11 +98,19 @@ def _terminal_reason(error: Terminal) -> str:
     return (reasons.NAME_CONFLICT if isinstance(error, NameConflict) else reasons.REFUSED).name
 
 
+_WAITING = (
+    (errors.Denied, reasons.DENIED),
+    (errors.QuotaExceeded, reasons.QUOTA_EXCEEDED),
+    (errors.NotSubscribed, reasons.NOT_SUBSCRIBED),
+    (errors.AccountNotReady, reasons.ACCOUNT_NOT_READY),
+    (errors.BudgetExceeded, reasons.BUDGET_EXCEEDED),
+)
+
+
 def _passing_reason(error: BaseException) -> tuple[str, str]:
-    if isinstance(error, Denied):
-        return reasons.DENIED.name, error.message
-    if isinstance(error, (Waiting, MillraceError)):
-        return reasons.RETRYING.name, error.message
+    if isinstance(error, MillraceError):
+        reason = next((r for type_, r in _WAITING if isinstance(error, type_)), reasons.RETRYING)
+        return reason.name, error.message
     return reasons.INTERNAL_ERROR.name, f"unexpected {type(error).__name__}: {error}"
 
 

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from millrace.api.resource import Kind
+from millrace.aws.cloud import Cloud
 from millrace.engine.cache import Cache, Key
 from millrace.engine.clock import Clock
 from millrace.engine.errors import NameConflict
@@ -20,6 +21,9 @@ from millrace.kube import labels
 from millrace.kube.client import Client
 from millrace.kube.errors import AlreadyExists
 from millrace.kube.resources import Resource
+
+if TYPE_CHECKING:
+    from millrace.aws.account import Account
 
 Object = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -41,7 +45,8 @@ class Controller:
 
     `reconcile` and `finalize` make one pass each; `explain` gives the conditions for an error that a pass raised, or None to
     leave it to the engine. `references` names objects of other kinds that this object's state depends on: a change of one of
-    them wakes it. `progress_fields` are status fields that tell of nothing but progress; their writes are bounded.
+    them wakes it. `progress_fields` are status fields that tell of nothing but progress; their writes are bounded. `external_ids`
+    are the ids (ARNs) of things outside whose events wake the object.
     """
 
     kind: Kind
@@ -56,6 +61,9 @@ class Controller:
     wake_on_node: Callable[[Object], bool] = lambda _: False
     progress_fields: frozenset[str] = frozenset()
     preview: Callable[[Object, Settings], list[Object]] = lambda _obj, _settings: []
+    external_ids: Callable[[Object], tuple[str, ...]] = lambda obj: tuple(
+        filter(None, [(obj.get("status") or {}).get("externalID")])
+    )
 
 
 @dataclass
@@ -70,6 +78,9 @@ class Pass:
     clock: Clock
     settings: Settings
     wrote: list[str] = field(default_factory=list)
+    cloud: Cloud | None = None
+    referrers: Callable[[], list[Object]] = list
+    """Objects of the namespace that refer to this one, of any kind."""
 
     @property
     def namespace(self) -> str:
@@ -113,6 +124,21 @@ class Pass:
     def lookup(self, plural: str, name: str) -> Object | None:
         """An object of one of our kinds in the same namespace, from the cache."""
         return self.cache.get(Key(plural, self.namespace, name))
+
+    @property
+    def key(self) -> Key:
+        """What wakes this object: for `account.shared(...).watch(id, seen, ctx.key)`."""
+        return Key(self.controller.kind.plural, self.namespace, self.name)
+
+    @property
+    def clouds(self) -> Cloud:
+        """All accounts of this replica."""
+        assert self.cloud is not None, "passes of the runtime have one; give one to a pass made by hand"
+        return self.cloud
+
+    def account(self, name: str = "default") -> Account:
+        """The account of a CloudAccount of the namespace. Raises AccountNotReady, which goes through as it is."""
+        return self.clouds.account(self.namespace, name, self.lookup)
 
     async def create(self, resource: Resource, manifest: Object) -> Object:
         """Make a child that never changes; one that is already there and ours is adopted.

@@ -29,8 +29,9 @@ INTERNAL_ERROR = Reason(
 )
 DENIED = Reason(
     "PermissionDenied",
-    "The API server refused a call: missing RBAC, a quota, or an admission plugin.",
-    "Grant what the message names, or change the quota or policy; the object goes on by itself.",
+    "The API server refused a call (missing RBAC, a quota, or an admission plugin), or AWS did (a missing IAM action).",
+    "Grant what the message names, or change the quota or policy; the object goes on by itself. status.missingIAMActions of the "
+    "CloudAccount has all that AWS refused.",
 )
 REFUSED = Reason(
     "InvalidSpec",
@@ -53,4 +54,37 @@ DELETING = Reason(
     "Wait; the message says what is still there.",
 )
 
-SHARED = (RETRYING, INTERNAL_ERROR, DENIED, REFUSED, NAME_CONFLICT, SUSPENDED, DELETING)
+QUOTA_EXCEEDED = Reason(
+    "QuotaExceeded",
+    "A limit of the AWS account is reached: the object waits, as in a queue, until there is room.",
+    "Wait for others to end, or ask for more of the quota that the message names (AWS Service Quotas).",
+)
+NOT_SUBSCRIBED = Reason(
+    "NotSubscribed",
+    "The AWS account has not subscribed to the product that the spec names.",
+    "Subscribe to it in AWS Marketplace with an administrator of the account; the object goes on by itself.",
+)
+ACCOUNT_NOT_READY = Reason(
+    "AccountNotReady",
+    "The CloudAccount that the object uses does not exist or is not Ready.",
+    "Read the CloudAccount's own conditions; the object goes on by itself when it becomes Ready.",
+)
+BUDGET_EXCEEDED = Reason(
+    "BudgetExceeded",
+    "The CloudAccount's budget of this month is spent and its policy is Block: nothing that costs may begin.",
+    "Raise spec.budget of the CloudAccount, or wait for the next month; what runs already runs on.",
+)
+
+SHARED = (
+    RETRYING,
+    INTERNAL_ERROR,
+    DENIED,
+    REFUSED,
+    NAME_CONFLICT,
+    SUSPENDED,
+    DELETING,
+    QUOTA_EXCEEDED,
+    NOT_SUBSCRIBED,
+    ACCOUNT_NOT_READY,
+    BUDGET_EXCEEDED,
+)

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from millrace.aws.cloud import Cloud
 from millrace.engine import conditions, finalizers
 from millrace.engine.cache import Cache, Key
 from millrace.engine.clock import Clock, stamp
 from millrace.engine.controller import Controller, Pass
-from millrace.engine.errors import MillraceError, Retry, Terminal, Waiting, from_api
+from millrace.engine.errors import MillraceError, Retry, Terminal, Waiting, from_api, understood
 from millrace.engine.outcome import Event, Outcome
 from millrace.engine.progress import Board
 from millrace.engine.queue import Queue
@@ -69,6 +70,7 @@ class Engine:
     metrics: Metrics
     controllers: Mapping[str, Controller]
     budget: WriteBudget
+    cloud: Cloud | None = None
 
     async def run(self, key: Key) -> None:
         """One pass, whatever happens in it; asks the queue for the next one. Never raises an Exception."""
@@ -127,12 +129,20 @@ class Engine:
 
     async def _stages(self, key: Key, controller: Controller, obj: Object, deleting: bool) -> Outcome:
         """The kind's own pass; what it raises becomes an outcome too, and a next try."""
-        made = Pass(obj, controller, self.client, self.cache, self.board, self.clock, self.settings)
+        made = Pass(obj, controller, self.client, self.cache, self.board, self.clock, self.settings, cloud=self.cloud)
+        made.referrers = lambda: self._referrers(key)
         try:
             return await (controller.finalize(made) if deleting else controller.reconcile(made))
         except Exception as raised:
-            error = from_api(raised) if isinstance(raised, ApiError) else raised
-            return self._failed(key, controller, obj, error)
+            return self._failed(key, controller, obj, understood(raised))
+
+    def _referrers(self, key: Key) -> list[Object]:
+        return [
+            obj
+            for controller in self.controllers.values()
+            for obj in self.cache.all(controller.kind.plural)
+            if obj["metadata"].get("namespace") == key.namespace and key in controller.references(obj)
+        ]
 
     def _failed(self, key: Key, controller: Controller, obj: Object, error: Exception) -> Outcome:
         kind = controller.kind
@@ -146,7 +156,7 @@ class Engine:
         if isinstance(error, Terminal):
             self.metrics.terminal.labels(kind.name).inc()
             return replace(outcome, events=(Event(verdicts[0].reason, error.message, "Warning"),))
-        if isinstance(error, Waiting):
+        if isinstance(error, Waiting) or (isinstance(error, Retry) and error.patient):
             return replace(outcome, requeue_after=error.after)
         self.queue.failed(key, error.after if isinstance(error, Retry) else None)
         return replace(outcome, failed=True)

@@ -17,6 +17,8 @@ from typing import Any
 import kopf
 
 from millrace.api.common import GROUP
+from millrace.aws.cloud import Cloud
+from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.cache import Cache, Key, key_of, version
 from millrace.engine.clock import Clock, SystemClock, moment
 from millrace.engine.controller import Controller
@@ -25,12 +27,13 @@ from millrace.engine.progress import Board, Gate
 from millrace.engine.queue import Queue
 from millrace.engine.reconcile import Engine, WriteBudget
 from millrace.engine.settings import Settings
+from millrace.engine.wakes import Wakes
 from millrace.kube import labels
 from millrace.kube.client import Client, open_session
 from millrace.kube.credentials import Credentials
 from millrace.kube.errors import ApiError
 from millrace.kube.leader import Election
-from millrace.kube.resources import NODES, PODS, Resource, of_kind
+from millrace.kube.resources import NAMESPACES, NODES, PODS, Resource, of_kind
 from millrace.telemetry.metrics import Metrics
 
 Object = dict[str, Any]
@@ -64,6 +67,17 @@ class Runtime:
         self.cache = Cache()
         self.board = Board(self.clock.monotonic())
         self.queue = Queue(self.clock)
+        by_plural = {c.kind.plural: c for c in controllers}
+        self.wakes = Wakes(self.queue, self.cache, by_plural)
+        self.cloud = Cloud(
+            settings.aws,
+            self.metrics,
+            self.clock.monotonic,
+            wake=self.queue.add,
+            wake_by_id=self.wakes.by_id,
+            wake_account=lambda namespace, name: self.queue.add(Key(ACCOUNTS, namespace, name)),
+            cluster_id=settings.aws.cluster_id,
+        )
         self.engine = Engine(
             self.client,
             self.cache,
@@ -72,13 +86,13 @@ class Runtime:
             self.clock,
             settings,
             self.metrics,
-            {c.kind.plural: c for c in controllers},
+            by_plural,
             WriteBudget(self.clock, settings.progress_writes_per_second),
+            self.cloud,
         )
         self._credentials = credentials
         self._busy_since: dict[int, float] = {}
         self._seen: dict[str, float] = {}
-        self._references: dict[Key, set[Key]] = {}
         self._restart_watch: asyncio.Event = asyncio.Event()
         self._stopped = asyncio.Event()
         self._listed_by_kopf: set[str] = set()
@@ -155,6 +169,8 @@ class Runtime:
         self._leading = True
         self.metrics.leading.set(1)
         await self._open_progress(stack)
+        await self._find_cluster_id()
+        await stack.enter_async_context(self.cloud)
         await self._retried(self._relist_all)
         self.synced = True
         workers = [asyncio.create_task(self._work(n)) for n in range(self.settings.workers)]
@@ -166,6 +182,15 @@ class Runtime:
             for task in (*workers, *others):
                 task.cancel()
             await asyncio.gather(*workers, *others, return_exceptions=True)
+
+    async def _find_cluster_id(self) -> None:
+        """Stands in external ids. Without the right to read it, it must be in the settings; who needs it says so."""
+        if self.cloud.cluster_id:
+            return
+        try:
+            self.cloud.cluster_id = (await self.client.get(NAMESPACES, None, "kube-system"))["metadata"]["uid"]
+        except ApiError as error:
+            log.info("the cluster's id is not known, roles of AWS cannot be assumed: %s", error.message)
 
     async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
         """A background task that ends by itself is a defect: end the replica so that it starts afresh."""
@@ -261,24 +286,16 @@ class Runtime:
         if type_ == "DELETED":
             self.cache.remove(plural, obj)
         elif not self.cache.put(plural, obj):
-            self._wake_referrers(key_of(plural, obj))
+            key = key_of(plural, obj)
+            if plural in self.engine.controllers:
+                self.wakes.seen(key, obj)
+            self.wakes.referrers(key)
             return
         wake(obj)
 
     def _wake_self(self, obj: Object) -> None:
         plural = next(c.kind.plural for c in self.controllers if c.kind.name == obj["kind"])
-        key = key_of(plural, obj)
-        self._remember_references(key, obj)
-        self.queue.add(key)
-        self._wake_referrers(key)
-
-    def _wake_referrers(self, key: Key) -> None:
-        for waiting in self._references.get(key, ()):
-            self.queue.add(waiting)
-
-    def _remember_references(self, key: Key, obj: Object) -> None:
-        for referenced in self.engine.controllers[key.plural].references(obj):
-            self._references.setdefault(referenced, set()).add(key)
+        self.wakes.changed(key_of(plural, obj), obj)
 
     def _wake_owner(self, obj: Object) -> None:
         marks = obj["metadata"].get("labels") or {}

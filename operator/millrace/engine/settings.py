@@ -8,6 +8,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from millrace.aws.settings import AwsSettings
+
 
 @dataclass(frozen=True)
 class Images:
@@ -46,6 +48,7 @@ class Settings:
     """This replica's name: the pod's name in a cluster."""
     lease_seconds: int = 15
     log_level: str = "INFO"
+    aws: AwsSettings = field(default_factory=AwsSettings)
 
     @property
     def progress_host(self) -> str:
@@ -80,7 +83,23 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         identity=env.get("MILLRACE_IDENTITY", default.identity),
         lease_seconds=int(_number(env, "MILLRACE_LEASE_SECONDS", default.lease_seconds, least=1)),
         log_level=env.get("MILLRACE_LOG_LEVEL", default.log_level).upper(),
+        aws=_aws(env, default.aws),
     )
+
+
+def _aws(env: Mapping[str, str], default: AwsSettings) -> AwsSettings:
+    return AwsSettings(
+        custom_endpoints=_flag(env, "MILLRACE_AWS_CUSTOM_ENDPOINTS", default.custom_endpoints),
+        own_identity=_flag(env, "MILLRACE_AWS_OWN_IDENTITY", default.own_identity),
+        endpoint_url=env.get("AWS_ENDPOINT_URL", default.endpoint_url),
+        cluster_id=env.get("MILLRACE_CLUSTER_ID", default.cluster_id),
+        threads=int(_number(env, "MILLRACE_AWS_THREADS", default.threads, least=1)),
+        prices_file=env.get("MILLRACE_PRICES_FILE", default.prices_file),
+    )
+
+
+def _flag(env: Mapping[str, str], name: str, default: bool) -> bool:
+    return env.get(name, str(default)).lower() == "true"
 
 
 def _number(env: Mapping[str, str], name: str, default: float, *, least: float = 0.0) -> float:

@@ -37,6 +37,23 @@ class Metrics:
         )
         self.stale_watches = Counter("millrace_stale_watches_total", "Watches found dead by a resync and restarted.", registry=r)
         self.watch_events = Counter("millrace_watch_events_total", "Watch events by resource.", ["resource"], registry=r)
+        self.aws_calls = Counter(
+            "millrace_aws_calls_total", "Calls to AWS; ok, or the error's code.", ["service", "operation", "code"], registry=r
+        )
+        self.aws_seconds = Histogram(
+            "millrace_aws_call_duration_seconds",
+            "Duration of those calls.",
+            ["service", "operation"],
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.aws_unknown = Counter(
+            "millrace_aws_unknown_codes_total", "Answers with a code that no table has.", ["service", "code"], registry=r
+        )
+        self.aws_events = Counter(
+            "millrace_aws_events_total", "Events by what became of them: woke, nobody, unknown or malformed.",
+            ["type", "result"], registry=r,
+        )  # fmt: skip
         self.leading = Gauge("millrace_leader", "1 while this replica leads.", registry=r)
 
     def observe_request(self, verb: str, resource: str, status: int, seconds: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from millrace.data import prices
 from millrace.engine.settings import from_environment
 
 pytestmark = pytest.mark.timeout(900)
@@ -295,3 +296,30 @@ def test_definitions_are_kept_when_their_chart_is_uninstalled(render: Render) ->
     assert {m["metadata"]["name"] for m in made} >= {"datasets.millrace.dev", "trainingjobs.millrace.dev"}
     assert {m["kind"] for m in made} == {"CustomResourceDefinition"}
     assert all(m["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for m in made)
+
+
+def test_aws_values_reach_the_operator_and_prices_its_file(render: Render) -> None:
+    plain = environment(render("millrace"))
+    assert plain["MILLRACE_AWS_CUSTOM_ENDPOINTS"] == "false"
+    assert "AWS_ENDPOINT_URL" not in plain
+    made = render(
+        "millrace",
+        "aws.clusterID=prod",
+        "aws.ownIdentity=false",
+        "aws.endpointURL=http://local-aws:4566",
+        "aws.prices.us-east-1.sagemaker-training.ml\\.p5\\.48xlarge=60.50",
+    )
+    told = environment(made)
+    settings = from_environment(told).aws
+    assert (settings.cluster_id, settings.own_identity, settings.endpoint_url) == ("prod", False, "http://local-aws:4566")
+    mounted = one(made, "Deployment", "millrace")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    assert settings.prices_file.startswith(next(m["mountPath"] for m in mounted if m["name"] == "prices"))
+    table = prices.parse(one(made, "ConfigMap", "millrace-prices")["data"]["prices.json"], "prices.json")
+    assert str(table["us-east-1"]["sagemaker-training"]["ml.p5.48xlarge"]) == "60.50"
+
+
+def test_only_one_namespace_is_read_and_only_by_the_cluster_role(render: Render) -> None:
+    """Its uid names the cluster in external ids."""
+    rules = one(render("millrace"), "ClusterRole", "millrace-system-millrace")["rules"]
+    found = [r for r in rules if "namespaces" in r["resources"]]
+    assert found == [{"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]}]

@@ -72,7 +72,7 @@ def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.
 
 def test_a_kind_that_is_not_there_names_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert ends_with(["wait", "cat/gpt"]) == Exit.USAGE
-    assert "Kinds are: dataset, modelendpoint, trainingjob" in capsys.readouterr().err
+    assert "Kinds are: cloudaccount, dataset, modelendpoint, trainingjob" in capsys.readouterr().err
 
 
 def test_plan_names_the_wrong_field_and_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -462,3 +462,14 @@ def test_a_child_of_another_object_under_our_name_is_not_ours_to_see() -> None:
 
 def test_the_engine_has_words_for_both_summaries() -> None:
     assert {for_error(s, Retry("x"))[0].type for s in ("Ready", "Succeeded")} == {"Ready", "Succeeded"}
+
+
+async def test_a_retry_whose_turn_has_not_come_comes_again_when_it_said_however_often() -> None:
+    world = World(raises(Retry("it waits for its turn", after=3, patient=True)))
+    for _ in range(5):
+        await world.run()
+        assert world.next_pass_in() == pytest.approx(3)
+        world.clock.advance(3)
+        assert await world.queue.get() == KEY
+        world.queue.done(KEY)
+    assert world.counted("error") == 0

@@ -10,9 +10,11 @@ from millrace.api.common import (
     ClaimName,
     CommonSpec,
     CommonStatus,
+    Cost,
     Image,
     Model,
     ObjectReference,
+    RoleARN,
     cel,
     exactly_one,
     same_member,
@@ -20,9 +22,39 @@ from millrace.api.common import (
 from millrace.api.pods import EnvVar, PodPlacement, PodResources, PullPolicy
 from millrace.api.resource import AGE, Column, Kind, summary_columns
 
-MEMBERS = ("kubernetes",)
-MODELS = ("trainingJobRef", "uri")
+MEMBERS = ("kubernetes", "sageMaker")
+MODELS = ("trainingJobRef", "uri", "jumpStart", "marketplace")
+InstanceType = Annotated[str, Field(max_length=64, pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")]
+ResourceID = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[-0-9a-zA-Z]+$")]
 UrlPath = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^/[^\s]*$")]
+
+
+class JumpStartModel(Model):
+    """A model of SageMaker's public hub."""
+
+    model_id: str = Field(
+        alias="modelID",
+        max_length=63,
+        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
+        description="Name in the hub, such as huggingface-llm-falcon2-11b.",
+    )
+    version: Annotated[str, Field(max_length=14, pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")] | None = Field(
+        default=None, description="Version in the hub; the newest one when the endpoint is first made, and that one from then on."
+    )
+    accept_eula: bool = Field(
+        default=False, alias="acceptEULA", description="Accept the licence of a gated model; others do without."
+    )
+
+
+class MarketplaceModel(Model):
+    """A model that a vendor offers on AWS Marketplace."""
+
+    model_package_arn: str = Field(
+        alias="modelPackageARN",
+        max_length=2048,
+        pattern=r"^arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:model-package/[^\s]+$",
+        description="The product's ARN, per Region and version.",
+    )
 
 
 class ModelSource(Model):
@@ -41,9 +73,12 @@ class ModelSource(Model):
     uri: str | None = Field(
         default=None,
         max_length=1024,
-        pattern=r"^(claim://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s]*)?|file:///[^\s]*)$",
-        description="claim://CLAIM/PATH on a PersistentVolumeClaim, or file:///PATH within `kubernetes.image`.",
+        pattern=r"^(claim://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s]*)?|file:///[^\s]*|s3://[a-z0-9][-a-z0-9.]+/[^\s]+)$",
+        description="claim://CLAIM/PATH on a PersistentVolumeClaim or file:///PATH within `kubernetes.image`; for `sageMaker` "
+        "s3://BUCKET/KEY.tar.gz, or s3://BUCKET/PREFIX/ of files as they are.",
     )
+    jump_start: JumpStartModel | None = Field(default=None, description="A model of SageMaker's public hub.")
+    marketplace: MarketplaceModel | None = Field(default=None, description="A model of AWS Marketplace.")
     digest: str | None = Field(
         default=None,
         pattern=r"^sha256:[0-9a-f]{64}$",
@@ -55,7 +90,7 @@ class ProbeRequest(Model):
     """An HTTP request to the server of one pod."""
 
     method: Literal["GET", "POST"] = Field(default="POST", description="Method.")
-    path: UrlPath = Field(description="Path, with its query.")
+    path: UrlPath | None = Field(default=None, description="Path, with its query; SageMaker has one path for all requests.")
     body: dict[str, Any] | None = Field(
         default=None,
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
@@ -129,6 +164,67 @@ class KubernetesServing(Model):
     placement: PodPlacement | None = Field(default=None, description="Where the pods may run.")
 
 
+class InstanceCount(Model):
+    """How many instances; between two numbers they follow the load."""
+
+    model_config = {
+        "json_schema_extra": cel(
+            ("!has(self.max) || self.max >= self.min", "`max` may not be less than `min`"),
+            (
+                "(has(self.max) && self.max > self.min) == has(self.targetInvocationsPerInstance)",
+                "`targetInvocationsPerInstance` goes with a `max` above `min`: what is scaled by",
+            ),
+        )
+    }
+
+    min: int = Field(default=1, ge=1, le=1000, description="Instances at least.")
+    max: int | None = Field(default=None, ge=1, le=1000, description="Instances at most; as `min` when not given.")
+    target_invocations_per_instance: int | None = Field(
+        default=None, ge=1, le=10**9, description="Invocations a minute that one instance shall have on average."
+    )
+
+
+class Vpc(Model):
+    """Networks that the containers are in."""
+
+    subnets: list[ResourceID] = Field(min_length=1, max_length=16, description="Ids of the subnets.")
+    security_group_ids: list[ResourceID] = Field(
+        alias="securityGroupIDs", min_length=1, max_length=5, description="Ids of the security groups."
+    )
+
+
+class SageMakerServing(Model):
+    """The endpoint as instances of SageMaker."""
+
+    role_arn: RoleARN = Field(alias="roleARN", description="Role that SageMaker pulls the image and reads the model as.")
+    instance_types: list[InstanceType] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=8,
+        description="The first one that there is quota and capacity for; a hub model's own default when not given.",
+    )
+    override_instance_types: bool = Field(
+        default=False, description="Take instance types, too, that a hub model's card does not name."
+    )
+    replicas: InstanceCount = Field(default=InstanceCount(), description="How many instances.")
+    image: Image | None = Field(default=None, description="Image in ECR that follows SageMaker's container contract.")
+    env: list[EnvVar] | None = Field(
+        default=None, max_length=64, description="Environment; replaces what a hub model's card has."
+    )
+    volume_gib: int | None = Field(default=None, alias="volumeGiB", ge=1, le=512, description="Size of each instance's volume.")
+    start_seconds: int | None = Field(default=None, ge=60, le=3600, description="Time that starting the container may take.")
+    download_seconds: int | None = Field(default=None, ge=60, le=3600, description="Time that fetching the model may take.")
+    network_isolation: bool = Field(default=False, description="The containers reach no network.")
+    vpc: Vpc | None = Field(default=None, description="Networks that the containers are in; SageMaker's own when not given.")
+    kms_key_id: str | None = Field(
+        default=None,
+        alias="kmsKeyID",
+        min_length=1,
+        max_length=2048,
+        description="Key that the instances' volumes are encrypted with.",
+    )
+
+
 class ModelEndpointSpec(CommonSpec):
     """Desired endpoint."""
 
@@ -141,11 +237,45 @@ class ModelEndpointSpec(CommonSpec):
                 "(has(self.kubernetes) && has(self.kubernetes.image))",
                 "a file:// model is within an image: `kubernetes.image` must be set",
             ),
+            (
+                "has(self.sageMaker) || !(has(self.model.jumpStart) || has(self.model.marketplace) || "
+                "(has(self.model.uri) && self.model.uri.startsWith('s3://')))",
+                "models of the hub, of Marketplace and on S3 need `sageMaker`",
+            ),
+            (
+                "has(self.kubernetes) || !has(self.model.uri) || self.model.uri.startsWith('s3://')",
+                "SageMaker reads models from s3://, not from claims or images",
+            ),
+            (
+                "!has(self.sageMaker) || has(self.sageMaker.image) == (has(self.model.uri) || has(self.model.trainingJobRef))",
+                "`sageMaker.image` must be set for a model of your own, and may not be for one of the hub or of Marketplace",
+            ),
+            (
+                "!has(self.sageMaker) || has(self.sageMaker.instanceTypes) || has(self.model.jumpStart)",
+                "`sageMaker.instanceTypes` must be set: only the hub knows a default",
+            ),
+            (
+                "!has(self.sageMaker) || has(self.probe) || has(self.model.jumpStart)",
+                "`probe` must be set: Ready means that the golden request was answered, and only the hub knows one by itself",
+            ),
+            (
+                "!has(self.probe) || has(self.probe.request.path) == has(self.kubernetes)",
+                "`probe.request.path` must be set for `kubernetes`, and may not be for `sageMaker`",
+            ),
+            ("!has(self.accountRef) || has(self.sageMaker)", "`accountRef` is for `sageMaker`"),
+            ("!has(self.tags) || has(self.sageMaker)", "`tags` are for `sageMaker`"),
         )
     }
 
     model: ModelSource = Field(description="Which model.")
     kubernetes: KubernetesServing | None = Field(default=None, description="Serve it by pods of this cluster.")
+    sage_maker: SageMakerServing | None = Field(default=None, description="Serve it by SageMaker.")
+    account_ref: ObjectReference | None = Field(
+        default=None, description="The CloudAccount of the same namespace; the one called `default` when not given."
+    )
+    tags: dict[str, Annotated[str, Field(max_length=256)]] | None = Field(
+        default=None, max_length=40, description="Tags of everything that is made on AWS, beside those of Millrace."
+    )
     probe: Probe | None = Field(
         default=None, description="A golden request; with protocol OpenAI a completion of one token is asked by default."
     )
@@ -158,6 +288,30 @@ class ServedModel(Model):
     digest: str | None = Field(default=None, description="Its digest, where it is known before it is read.")
     training_job: str | None = Field(default=None, description="TrainingJob that made it.")
     run_id: str | None = Field(default=None, alias="runID", description="Run of that TrainingJob.")
+
+
+class PassedOver(Model):
+    """An instance type that could not be had."""
+
+    instance_type: str = Field(description="The instance type.")
+    reason: str = Field(max_length=512, description="What AWS said.")
+
+
+class HostedStatus(Model):
+    """What there is on SageMaker."""
+
+    endpoint_name: str = Field(description="Name to invoke it by.")
+    config: str | None = Field(default=None, description="Endpoint configuration that serves.")
+    state: str | None = Field(default=None, description="EndpointStatus, as SageMaker has it.")
+    instance_type: str | None = Field(default=None, description="Instance type that serves, or is tried.")
+    passed_over: list[PassedOver] | None = Field(
+        default=None, max_length=8, description="Instance types that could not be had for the current revision."
+    )
+    updating_to: str | None = Field(default=None, description="Configuration that an update was begun to.")
+    probed: str | None = Field(default=None, description="Configuration that answered the golden request, and which that was.")
+    scaled: str | None = Field(default=None, description="Number of instances that was last set.")
+    model_version: str | None = Field(default=None, description="Version of a hub model.")
+    image: str | None = Field(default=None, description="Image of the container.")
 
 
 class Traffic(Model):
@@ -177,6 +331,8 @@ class ModelEndpointStatus(CommonStatus):
     replicas: int | None = Field(default=None, description="Pods that are wanted.")
     ready_replicas: int | None = Field(default=None, description="Pods of the current revision that get requests.")
     traffic: list[Traffic] | None = Field(default=None, max_length=16, description="Who gets requests.")
+    sage_maker: HostedStatus | None = Field(default=None, description="What there is on SageMaker.")
+    cost: Cost | None = Field(default=None, description="What it costs, by the operator's price table.")
     applied_generation: int | None = Field(default=None, description="Generation of the Deployment that was last made by us.")
 
 
@@ -198,6 +354,7 @@ KIND = Kind(
         *summary_columns("Ready"),
         Column("Pods", ".status.readyReplicas", "integer", "Pods of the current revision that get requests."),
         Column("Wanted", ".status.replicas", "integer", "Pods that are wanted."),
+        Column("USD/h", ".status.cost.hourlyUSD", description="US dollars an hour, on AWS."),
         Column("URL", ".status.url", description="Where it answers within the cluster."),
         Column("Model", ".status.model.digest", description="Digest of the model.", priority=1),
         AGE,

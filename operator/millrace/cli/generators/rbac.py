@@ -1,7 +1,7 @@
 """The operator's permissions, derived from what the kinds declare and what the engine calls; the chart makes roles of them.
 
 - `namespaced`: needed wherever objects live; a ClusterRole, or a Role in each watched namespace;
-- `cluster`: needs a ClusterRole in any case;
+- `cluster`: needs a ClusterRole in any case; the namespace kube-system is read for its uid, which names the cluster;
 - `own`: in the operator's own namespace;
 - `guard`: for the uninstall hook;
 - `view`, `edit`: for users, aggregated into the cluster's roles of these names.
@@ -34,7 +34,10 @@ def roles(controllers: Sequence[Controller]) -> dict[str, list[Manifest]]:
     plurals = tuple(sorted(c.kind.plural for c in controllers if c.kind.group == GROUP))
     return {
         "namespaced": merged([*_engine(plurals), *_children(controllers), *_declared(controllers, cluster_scoped=False)]),
-        "cluster": merged([*_outside_namespaces(controllers), *_declared(controllers, cluster_scoped=True)]),
+        "cluster": [
+            *merged([*_outside_namespaces(controllers), *_declared(controllers, cluster_scoped=True)]),
+            {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]},
+        ],
         "own": _own(),
         "guard": merged([Rule(GROUP, plurals, ("list",))]),
         "view": merged([Rule(GROUP, plurals, ("get", "list", "watch")), Rule(GROUP, _sub(plurals, "status"), ("get",))]),

@@ -1,0 +1,1 @@
+"""Where a CloudAccount's work is done."""

@@ -1,0 +1,316 @@
+"""The backend `sageMaker`: model, configuration and endpoint, each made once and found again by name.
+
+The endpoint's name is a function of name and uid; a model and a configuration of one name belong to each revision and instance
+type. An endpoint that an earlier object of the same name left behind (deletionPolicy Retain) is found by its tags and taken over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from millrace.api.v1alpha1.modelendpoint import ProbeExpectation
+from millrace.aws import naming, tags
+from millrace.aws.account import Account
+from millrace.aws.errors import CallError, InUse, QuotaExceeded
+from millrace.aws.listing import Listed
+from millrace.engine.controller import Pass
+from millrace.engine.errors import NameConflict
+from millrace_controllers.modelendpoint.backends.sagemaker import hub, requests
+from millrace_controllers.modelendpoint.observed import Answer, Hosted, Stage
+
+Object = dict[str, Any]
+_STAGES = {
+    "Creating": Stage.CREATING,
+    "InService": Stage.SERVING,
+    "Updating": Stage.UPDATING,
+    "SystemUpdating": Stage.UPDATING,
+    "RollingBack": Stage.ROLLING_BACK,
+    "Failed": Stage.FAILED,
+    "OutOfService": Stage.FAILED,
+    "UpdateRollbackFailed": Stage.FAILED,
+    "Deleting": Stage.DELETING,
+}
+_NAME_LIMIT = 63
+_MOST_READ = 64 << 10
+_SHOWN = 200
+_LOG_LINES = 5
+
+
+class NoRoom(Exception):
+    """The account has no quota for an instance type."""
+
+
+@dataclass(frozen=True)
+class SageMakerHost:
+    """Serves by SageMaker, as one account."""
+
+    name = "sageMaker"
+
+    def account(self, ctx: Pass) -> Account:
+        """The account of spec.accountRef. Raises AccountNotReady."""
+        reference = ctx.spec.account_ref
+        return ctx.account(reference.name if reference else "default")
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    async def observe(self, ctx: Pass) -> Hosted:
+        """The endpoint as it is, ours or taken over; MISSING where there is none. Raises NameConflict for somebody else's."""
+        account, known = self.account(ctx), (ctx.status.get("sageMaker") or {}).get("endpointName")
+        name = known or await self._retained(ctx, account) or endpoint_name(ctx.object)
+        found = await account.find("sagemaker", "DescribeEndpoint", EndpointName=name)
+        if found is None:
+            return Hosted(name)
+        if not known:
+            await self._claim(ctx, account, found)
+        return hosted(found, await self._variant(account, found))
+
+    async def _variant(self, account: Account, found: Object) -> Object:
+        """What the serving configuration asks for: an endpoint does not tell its instance type."""
+        name = found.get("EndpointConfigName", "")
+        config = await account.find("sagemaker", "DescribeEndpointConfig", EndpointConfigName=name) if name else None
+        return dict((config or {}).get("ProductionVariants", [{}])[0])
+
+    async def _retained(self, ctx: Pass, account: Account) -> str | None:
+        """Name of an endpoint that an earlier object of this name left."""
+        listed = await account.items("sagemaker", "ListEndpoints", "Endpoints", NameContains=f"{ctx.name.replace('.', '-')}-")
+        for found in (e for e in listed if _made_for(ctx.name, e["EndpointName"])):
+            marks = await self._tags(account, found["EndpointArn"])
+            if _is_heir(ctx, account, marks):
+                return str(found["EndpointName"])
+        return None
+
+    async def _claim(self, ctx: Pass, account: Account, found: Object) -> None:
+        """Look whose it is; what an earlier object of this name left is ours from now on."""
+        marks = await self._tags(account, found["EndpointArn"])
+        if tags.is_of(marks, ctx.uid):
+            return
+        if not _is_heir(ctx, account, marks):
+            raise NameConflict(f"endpoint {found['EndpointName']!r} exists and was not made for this object")
+        await account.call("sagemaker", "AddTags", ResourceArn=found["EndpointArn"], Tags=self._marks(ctx, account))
+
+    async def _tags(self, account: Account, arn: str) -> dict[str, str]:
+        return tags.as_map(await account.items("sagemaker", "ListTags", "Tags", ResourceArn=arn))
+
+    def watch(self, ctx: Pass, found: Hosted) -> None:
+        """Wake the object when the endpoint's state changes, by the one listing that all endpoints of the account share."""
+        account = self.account(ctx)
+
+        async def listed() -> Listed:
+            pages = [page async for page in account.pages("sagemaker", "ListEndpoints", MaxResults=100)]
+            things = {e["EndpointArn"]: e["EndpointStatus"] for page in pages for e in page["Endpoints"]}
+            return Listed(things, len(pages))
+
+        if found.arn:
+            account.shared("sagemaker-endpoints", listed).watch(found.arn, found.state, ctx.key)
+
+    async def card(self, ctx: Pass, version: str | None) -> hub.Card:
+        """The card of the hub's model. Raises NotFound of AWS where the Region's hub has none."""
+        asked = ctx.spec.model.jump_start
+        wanted = {"HubContentVersion": version} if version else {}
+        answer = await self.account(ctx).call(
+            "sagemaker",
+            "DescribeHubContent",
+            HubName=hub.HUB,
+            HubContentType="Model",
+            HubContentName=asked.model_id,
+            **wanted,
+        )
+        return hub.card(answer)
+
+    # -- acting ----------------------------------------------------------------------------------------------------
+
+    async def create(self, ctx: Pass, found: Hosted, config: str, recipe: requests.Recipe, instance_type: str) -> None:
+        """Make what is not there yet, the endpoint last. Raises NoRoom where the account has no quota for the type."""
+        account = self.account(ctx)
+        account.check_budget()
+        await self._prepare(ctx, account, config, recipe, instance_type)
+        wanted = {"EndpointName": found.name, "EndpointConfigName": config, "Tags": self._marks(ctx, account)}
+        try:
+            await account.make("sagemaker", "CreateEndpoint", **wanted)
+        except QuotaExceeded as error:
+            raise NoRoom(error.message) from error
+
+    async def update(self, ctx: Pass, found: Hosted, config: str, recipe: requests.Recipe, instance_type: str) -> None:
+        """Move the endpoint to a configuration; how many instances autoscaling had chosen stays. Raises NoRoom."""
+        account = self.account(ctx)
+        account.check_budget()
+        await self._prepare(ctx, account, config, recipe, instance_type)
+        wanted = {"EndpointName": found.name, "EndpointConfigName": config, "RetainAllVariantProperties": True}
+        try:
+            await account.call("sagemaker", "UpdateEndpoint", **wanted)
+        except QuotaExceeded as error:
+            raise NoRoom(error.message) from error
+
+    async def _prepare(self, ctx: Pass, account: Account, name: str, recipe: requests.Recipe, instance_type: str) -> None:
+        marks = self._marks(ctx, account)
+        await account.make("sagemaker", "CreateModel", **requests.model(name, ctx.spec, recipe, marks))
+        await account.make("sagemaker", "CreateEndpointConfig", **requests.config(name, ctx.spec, recipe, instance_type, marks))
+
+    async def scale(self, ctx: Pass, found: Hosted) -> None:
+        """As many instances as the spec says, or between which numbers."""
+        account = self.account(ctx)
+        if ctx.spec.sage_maker.replicas.target_invocations_per_instance:
+            wanted = requests.scalable_target(found.name, ctx.spec)
+            await account.call("application-autoscaling", "RegisterScalableTarget", **wanted)
+            await account.call("application-autoscaling", "PutScalingPolicy", **requests.scaling_policy(found.name, ctx.spec))
+            return
+        await self._unscale(account, found.name)
+        if found.desired != ctx.spec.sage_maker.replicas.min:
+            weights = [{"VariantName": requests.VARIANT, "DesiredInstanceCount": ctx.spec.sage_maker.replicas.min}]
+            await account.call(
+                "sagemaker",
+                "UpdateEndpointWeightsAndCapacities",
+                EndpointName=found.name,
+                DesiredWeightsAndCapacities=weights,
+            )
+
+    async def _unscale(self, account: Account, endpoint: str) -> None:
+        """Nothing that was never registered needs to be."""
+        which = {"ServiceNamespace": "sagemaker", "ResourceId": requests.resource_id(endpoint)}
+        known = await account.items(
+            "application-autoscaling",
+            "DescribeScalableTargets",
+            "ScalableTargets",
+            ServiceNamespace="sagemaker",
+            ResourceIds=[requests.resource_id(endpoint)],
+        )
+        if known:
+            await account.remove(
+                "application-autoscaling", "DeregisterScalableTarget", **which, ScalableDimension=requests.DIMENSION
+            )
+
+    async def probe(self, ctx: Pass, found: Hosted, body: Object, expect: ProbeExpectation | None) -> Answer:
+        """Ask the golden request. Raises what keeps it from being asked."""
+        account = self.account(ctx)
+        try:
+            answer = await account.call(
+                "sagemaker-runtime",
+                "InvokeEndpoint",
+                EndpointName=found.name,
+                ContentType="application/json",
+                Accept="application/json",
+                Body=json.dumps(body).encode(),
+            )
+        except CallError as error:
+            if error.where.code in {"ModelError", "ModelNotReadyException"}:
+                return Answer(False, error.message)
+            raise
+        said = (await asyncio.to_thread(answer["Body"].read, _MOST_READ)).decode("utf-8", "replace")
+        return judged(said, expect)
+
+    async def words(self, ctx: Pass, found: Hosted) -> str:
+        """The last lines of the containers' log; "" where there are none, or they may not be read."""
+        account, group = self.account(ctx), f"/aws/sagemaker/Endpoints/{found.name}"
+        try:
+            newest = {"logGroupName": group, "orderBy": "LastEventTime", "descending": True, "limit": 1}
+            streams = await account.call("logs", "DescribeLogStreams", **newest)
+            if not streams["logStreams"]:
+                return ""
+            which = {"logGroupName": group, "logStreamName": streams["logStreams"][0]["logStreamName"]}
+            told = await account.call("logs", "GetLogEvents", **which, limit=_LOG_LINES, startFromHead=False)
+        except CallError:
+            return ""
+        return " | ".join(event["message"].strip() for event in told["events"])
+
+    # -- removing --------------------------------------------------------------------------------------------------
+
+    async def remove(self, ctx: Pass, found: Hosted) -> bool:
+        """Take the endpoint away; True once it is gone."""
+        account = self.account(ctx)
+        if found.stage is Stage.MISSING:
+            return True
+        await self._unscale(account, found.name)
+        if found.stage is Stage.DELETING:
+            return False
+        try:
+            await account.remove("sagemaker", "DeleteEndpoint", EndpointName=found.name)
+        except InUse:
+            return False
+        return False
+
+    async def clean(self, ctx: Pass, found: Hosted, keep: Iterable[str]) -> None:
+        """Delete configurations and models of this endpoint that nothing uses any more, the configuration first."""
+        account, kept = self.account(ctx), set(keep)
+        own = re.compile(re.escape(found.name) + r"-[0-9a-f]{12}-[0-9]+$")
+        which = {"NameContains": f"{found.name}-"}
+        configs = await account.items("sagemaker", "ListEndpointConfigs", "EndpointConfigs", **which)
+        models = await account.items("sagemaker", "ListModels", "Models", **which)
+        for name in sorted(c["EndpointConfigName"] for c in configs):
+            if own.fullmatch(name) and name not in kept:
+                await account.remove("sagemaker", "DeleteEndpointConfig", EndpointConfigName=name)
+        for name in sorted(m["ModelName"] for m in models):
+            if own.fullmatch(name) and name not in kept:
+                await account.remove("sagemaker", "DeleteModel", ModelName=name)
+
+    async def delete(self, ctx: Pass) -> bool:
+        """Endpoint, configurations, models; True when nothing is left. Nothing was ever made without an account."""
+        found = await self.observe(ctx)
+        if not await self.remove(ctx, found):
+            return False
+        await self.clean(ctx, found, ())
+        return True
+
+    def _marks(self, ctx: Pass, account: Account) -> list[Object]:
+        return tags.as_list(tags.of({"kind": "ModelEndpoint", **ctx.object}, account.cluster_id, ctx.spec.tags))
+
+
+def endpoint_name(owner: Object) -> str:
+    """A function of name and uid, with room for the names of configurations."""
+    return naming.thing_name(owner["metadata"]["name"], owner["metadata"]["uid"], limit=_NAME_LIMIT - len("-000000000000-0"))
+
+
+def _made_for(name: str, endpoint: str) -> bool:
+    """Whether an endpoint has a name that Millrace would give it for some object of this name."""
+    return endpoint[-7:-6] == "-" and endpoint == naming.thing_name(
+        name, endpoint[-6:], limit=_NAME_LIMIT - len("-000000000000-0")
+    )
+
+
+def config_name(endpoint: str, revision: str, place: int) -> str:
+    """Of a revision on the instance type of that place in the spec."""
+    return f"{endpoint}-{revision}-{place}"
+
+
+def hosted(found: Object, variant: Object) -> Hosted:
+    """What DescribeEndpoint tells, and the variant of the configuration that serves."""
+    running: Object = next((v for v in found.get("ProductionVariants") or () if v["VariantName"] == requests.VARIANT), {})
+    pending = found.get("PendingDeploymentSummary") or {}
+    return Hosted(
+        name=found["EndpointName"],
+        stage=_STAGES.get(found["EndpointStatus"], Stage.UPDATING),
+        state=found["EndpointStatus"],
+        arn=found["EndpointArn"],
+        config=found.get("EndpointConfigName", ""),
+        pending=pending.get("EndpointConfigName", ""),
+        instance_type=variant.get("InstanceType", ""),
+        instances=running.get("CurrentInstanceCount", 0),
+        desired=running.get("DesiredInstanceCount", 0),
+        failure=found.get("FailureReason", ""),
+    )
+
+
+def judged(said: str, expect: ProbeExpectation | None) -> Answer:
+    """Whether an answer is as expected; any is, where nothing is."""
+    shown = " ".join(said.split())[:_SHOWN]
+    if expect is not None and expect.contains and expect.contains not in said:
+        return Answer(False, f"the answer does not contain {expect.contains!r}: {shown}")
+    if expect is not None and expect.matches and re.search(expect.matches, said) is None:
+        return Answer(False, f"the answer does not match {expect.matches!r}: {shown}")
+    return Answer(True, shown)
+
+
+def _is_heir(ctx: Pass, account: Account, marks: dict[str, str]) -> bool:
+    """Made by this cluster for a ModelEndpoint of this name that is not there any more: this object has its name now."""
+    metadata = ctx.object["metadata"]
+    wanted = {
+        tags.CLUSTER: account.cluster_id,
+        tags.NAMESPACE: metadata["namespace"],
+        tags.KIND: "ModelEndpoint",
+        tags.NAME: metadata["name"],
+    }
+    return all(marks.get(key) == value for key, value in wanted.items())

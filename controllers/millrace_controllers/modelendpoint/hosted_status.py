@@ -1,0 +1,226 @@
+"""What a ModelEndpoint on SageMaker says of itself: pure functions from what was observed to conditions and fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from millrace.aws import costs
+from millrace.engine import reasons
+from millrace.engine.clock import seconds_since, stamp
+from millrace.engine.conditions import find
+from millrace.engine.outcome import Event, Outcome, Verdict
+from millrace.engine.reasons import Reason
+from millrace_controllers.modelendpoint import status as kind
+from millrace_controllers.modelendpoint.observed import Hosted, Memory, Stage, Target
+from millrace_controllers.modelendpoint.plan import Move
+
+Object = dict[str, Any]
+_BILLED = frozenset({Stage.SERVING, Stage.UPDATING, Stage.ROLLING_BACK})
+_STALLED = frozenset({kind.ROLLED_BACK, kind.SERVER_FAILED})
+_AT_ONCE = 0.1
+_SOON = 15.0
+_WITHOUT_EVENTS = 60.0
+_ANEW = 300.0
+_COUNTED = 600.0
+"""Seconds between two writes that tell of nothing but what has accrued."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one pass found and did; `note` is what the golden request or the log said."""
+
+    move: Move
+    target: Target
+    hosted: Hosted
+    memory: Memory
+    note: str = ""
+    image: str = ""
+    instance_type: str = ""
+    hourly: Decimal | None = None
+    """Price of one instance."""
+    suspended: bool = False
+
+
+def memory(status: Object, target: Target) -> Memory:
+    """What is remembered; what was tried for another revision is forgotten, so that every change is tried anew."""
+    told = status.get("sageMaker") or {}
+    same = status.get("revision") == target.revision
+    over = tuple((p["instanceType"], p["reason"]) for p in told.get("passedOver") or ())
+    return Memory(
+        over if same else (),
+        told.get("updatingTo", "") if same else "",
+        told.get("probed", ""),
+        told.get("scaled", ""),
+    )
+
+
+def outcome(told: Told, replicas: int, old: Object, now: datetime) -> Outcome:
+    """Conditions and fields after a pass."""
+    reason, message = _summary(told, replicas)
+    return Outcome(
+        (*_verdicts(reason, message), _available(told)),
+        _fields(told, replicas, old, now),
+        _events(reason, message, old, told.target.revision),
+        requeue_after=_again(told, reason),
+    )
+
+
+def passing_over(target: Target, found: Hosted, held: Memory, old: Object, instance_type: str, why: str) -> Outcome:
+    """An instance type cannot be had; said before the next one is tried."""
+    message = f"{instance_type} cannot be had: {why}"
+    event = Event(kind.NO_CAPACITY.name, message, "Warning")
+    fields = {**_memorised(Told(Move.PASS_OVER, target, found, held), old), "revision": target.revision}
+    return Outcome(_verdicts(kind.LOADING, message), fields, (event,), requeue_after=_AT_ONCE)
+
+
+def without_model(why: str, found: Hosted) -> Outcome:
+    """There is no model yet. The TrainingJob wakes the endpoint."""
+    serves = found.stage in _BILLED
+    reason = kind.SERVING if serves else kind.NOTHING_SERVES
+    available = Verdict("Available", "True" if serves else "False", reason.name, "" if serves else "Nothing is there")
+    return Outcome((*_verdicts(kind.MODEL_NOT_READY, why), available))
+
+
+def deleting() -> Outcome:
+    """Being taken down."""
+    name, message = reasons.DELETING.name, "SageMaker takes the endpoint away; its configurations and models follow"
+    verdicts = (Verdict("Ready", "False", name, message), Verdict("Reconciling", "True", name, message))
+    return Outcome(verdicts, requeue_after=_SOON)
+
+
+def _summary(told: Told, replicas: int) -> tuple[Reason, str]:
+    found, wanted = told.hosted, told.target.uri
+    if told.suspended:
+        return reasons.SUSPENDED, "Nothing runs" if found.stage is Stage.MISSING else "The endpoint is being taken away"
+    match told.move:
+        case Move.REMOVE:
+            return kind.LOADING, f"The endpoint that failed is being taken away: {found.failure or found.state}"
+        case Move.NOWHERE:
+            tried = "; ".join(f"{name}: {why}" for name, why in told.memory.passed_over)
+            return kind.NO_CAPACITY, f"No instance type can be had now: {tried}"
+        case Move.BROKEN:
+            return kind.SERVER_FAILED, f"The endpoint failed: {found.failure or 'SageMaker does not say why'}"
+        case Move.ROLLED_BACK:
+            why = f": {found.failure}" if found.failure else ""
+            return kind.ROLLED_BACK, f"SageMaker went back to {found.config}{why}; what the spec asks for does not serve"
+        case Move.PROBE if told.note:
+            return kind.PROBE_FAILED, f"The golden request failed: {told.note}"
+        case Move.PROBE | Move.SCALE | Move.NOTHING:
+            return kind.SERVING, f"{_instances(found.instances)} {_serve(found.instances)} {wanted}"
+        case _:
+            return _changing(found, replicas, wanted)
+
+
+def _changing(found: Hosted, replicas: int, wanted: str) -> tuple[Reason, str]:
+    match found.stage:
+        case Stage.UPDATING:
+            return kind.ROLLING_OUT, f"SageMaker moves the endpoint to {found.pending or 'what the spec asks for'}"
+        case Stage.ROLLING_BACK:
+            return kind.ROLLING_OUT, f"SageMaker goes back to {found.config}"
+        case Stage.DELETING:
+            return kind.LOADING, "The endpoint before is being taken away"
+        case _:
+            return kind.LOADING, f"SageMaker starts {_instances(replicas)} of {wanted}"
+
+
+def _instances(count: int) -> str:
+    return f"{count} instance" if count == 1 else f"{count} instances"
+
+
+def _serve(count: int) -> str:
+    return "serves" if count == 1 else "serve"
+
+
+def _verdicts(reason: Reason, message: str) -> tuple[Verdict, ...]:
+    ready = Verdict("Ready", "True" if reason is kind.SERVING else "False", reason.name, message)
+    if reason in {kind.SERVING, reasons.SUSPENDED}:
+        return (ready,)
+    second = "Stalled" if reason in _STALLED else "Reconciling"
+    return ready, Verdict(second, "True", reason.name, message)
+
+
+def _available(told: Told) -> Verdict:
+    if told.hosted.stage in _BILLED:
+        return Verdict("Available", "True", kind.SERVING.name, f"{told.hosted.config} gets requests")
+    return Verdict("Available", "False", kind.NOTHING_SERVES.name, "No instance gets requests")
+
+
+def _again(told: Told, reason: Reason) -> float | None:
+    """Steps of our own follow at once; what SageMaker does is heard of by events, and looked at without them."""
+    if reason in _STALLED:
+        return None
+    match told.move:
+        case Move.PROBE if told.note:
+            return _SOON
+        case Move.PROBE | Move.SCALE:
+            return _AT_ONCE
+        case Move.NOTHING:
+            return None
+        case Move.NOWHERE:
+            return _ANEW
+        case _:
+            return _WITHOUT_EVENTS
+
+
+def _fields(told: Told, replicas: int, old: Object, now: datetime) -> Object:
+    found = told.hosted
+    model = {"uri": told.target.uri, "trainingJob": told.target.training_job, "runID": told.target.run_id}
+    return {
+        "model": {key: value for key, value in {**model, "digest": told.target.digest}.items() if value},
+        "revision": told.target.revision,
+        "replicas": replicas,
+        "readyReplicas": found.instances if found.stage in _BILLED else 0,
+        "externalID": found.arn or None,
+        "cost": _cost(told, old.get("cost") or {}, now),
+        **_memorised(told, old),
+    }
+
+
+def _memorised(told: Told, old: Object) -> Object:
+    found, held, before = told.hosted, told.memory, old.get("sageMaker") or {}
+    over = () if told.move is Move.NOWHERE else held.passed_over
+    fields = {
+        "endpointName": found.name,
+        "config": found.config,
+        "state": found.state,
+        "instanceType": found.instance_type or told.instance_type or before.get("instanceType"),
+        "passedOver": [{"instanceType": name, "reason": why} for name, why in over],
+        "updatingTo": held.updating_to,
+        "probed": held.probed,
+        "scaled": held.scaled,
+        "modelVersion": told.target.version,
+        "image": told.image or before.get("image"),
+    }
+    return {"sageMaker": {key: value for key, value in fields.items() if value}}
+
+
+def _cost(told: Told, before: Mapping[str, str], now: datetime) -> Object | None:
+    """What it costs an hour, and what has come together; written when the rate changes, and every ten minutes."""
+    billed = told.hosted.instances if told.hosted.stage in _BILLED else 0
+    hourly = told.hourly * billed if told.hourly is not None else (Decimal(0) if not billed else None)
+    accrued, since = costs.amount(before.get("accruedUSD")), before.get("accruedAt")
+    rate = costs.amount(before.get("hourlyUSD"))
+    if since is None:
+        return None if not billed else {**(costs.fields(hourly, accrued=Decimal(0)) or {}), "accruedAt": stamp(now)}
+    passed = seconds_since(since, now) or 0.0
+    if rate == _rounded(hourly) and passed < _COUNTED:
+        return dict(before)
+    grown = (accrued or Decimal(0)) + (costs.of_time(rate, passed) or Decimal(0))
+    return {**(costs.fields(hourly, accrued=grown) or {}), "accruedAt": stamp(now)}
+
+
+def _rounded(hourly: Decimal | None) -> Decimal | None:
+    return None if hourly is None else Decimal(costs.text(hourly))
+
+
+def _events(reason: Reason, message: str, old: Object, revision: str) -> tuple[Event, ...]:
+    before = find(old.get("conditions"), "Ready") or {}
+    if before.get("reason") == reason.name and old.get("revision") == revision:
+        return ()
+    if reason is kind.SERVING:
+        return (Event(reason.name, message),)
+    return (Event(reason.name, message, "Warning"),) if reason in {*_STALLED, kind.PROBE_FAILED, kind.NO_CAPACITY} else ()

@@ -1,0 +1,173 @@
+"""The stages of a pass over an endpoint on SageMaker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from millrace.api.v1alpha1.modelendpoint import SageMakerServing
+from millrace.engine.controller import Pass
+from millrace.engine.outcome import Outcome
+from millrace_controllers.modelendpoint import hosted_status as status
+from millrace_controllers.modelendpoint import models, plan
+from millrace_controllers.modelendpoint.backends.sagemaker import NoRoom, SageMakerHost, config_name, hub, requests
+from millrace_controllers.modelendpoint.observed import Hosted, Memory, Target
+from millrace_controllers.modelendpoint.plan import Move
+
+BACKEND = SageMakerHost()
+Object = dict[str, Any]
+
+
+@dataclass
+class _Look:
+    """What a pass found out so far. The hub is asked once at most."""
+
+    ctx: Pass
+    target: Target
+    hosted: Hosted
+    memory: Memory
+    types: tuple[str, ...]
+    """Instance types in the order of trying; of a hub model without any, what was taken last."""
+    card: hub.Card | None = None
+
+    @property
+    def serving(self) -> SageMakerServing:
+        assert isinstance(self.ctx.spec.sage_maker, SageMakerServing), "only asked for the member sageMaker"
+        return self.ctx.spec.sage_maker
+
+    @property
+    def place(self) -> int | None:
+        """Of the instance type to try; a hub model whose default is not known yet has one."""
+        return plan.first_free(self.types, self.memory) if self.types else 0
+
+    @property
+    def aim(self) -> plan.Aim:
+        spec, place = self.ctx.spec, self.place
+        config = "" if place is None else config_name(self.hosted.name, self.target.revision, place)
+        return plan.Aim(config, requests.probe_mark(spec), requests.scaling(spec))
+
+
+async def reconcile(ctx: Pass) -> Outcome:
+    """One pass: which model? observe, decide, act, say."""
+    found = await BACKEND.observe(ctx)
+    try:
+        target = models.target(ctx.spec, ctx.status, lambda name: ctx.lookup("trainingjobs", name))
+    except models.ModelNotReady as missing:
+        return status.without_model(str(missing), found)
+    look = await _look(ctx, target, found)
+    return await _made(look, plan.next_move(found, look.aim, look.memory, suspend=ctx.spec.suspend))
+
+
+async def _look(ctx: Pass, target: Target, found: Hosted) -> _Look:
+    memory = status.memory(ctx.status, target)
+    look = _Look(ctx, target, found, memory, tuple(ctx.spec.sage_maker.instance_types or ()))
+    if target.version is None and ctx.spec.model.jump_start is not None and not ctx.spec.suspend:
+        look.card = await BACKEND.card(ctx, None)
+        look.target = models.of_version(ctx.spec, look.card.version)
+        look.memory = status.memory(ctx.status, look.target)
+    return look
+
+
+async def _made(look: _Look, move: Move) -> Outcome:
+    """Carry out a decision and tell of it."""
+    ctx, found = look.ctx, look.hosted
+    match move:
+        case Move.CREATE | Move.UPDATE:
+            return await _begun(look, move)
+        case Move.REMOVE:
+            await BACKEND.remove(ctx, found)
+        case Move.SCALE:
+            await BACKEND.scale(ctx, found)
+            look.memory = replace(look.memory, scaled=look.aim.scaling)
+        case Move.PROBE:
+            return await _probed(look)
+        case Move.PASS_OVER:
+            return _passed_over(look, found.failure)
+        case Move.BROKEN:
+            return _said(look, move, note=await BACKEND.words(ctx, found))
+        case Move.WAIT | Move.NOTHING | Move.ROLLED_BACK | Move.NOWHERE:
+            pass
+    return _said(look, move)
+
+
+async def _begun(look: _Look, move: Move) -> Outcome:
+    """Make it on the first instance type that there is quota for; the next pass tells what became of it."""
+    ctx, place = look.ctx, look.place
+    assert place is not None, "with none left there is nothing to make"
+    recipe, instance_type = await _recipe(look, place)
+    act = BACKEND.create if move is Move.CREATE else BACKEND.update
+    try:
+        await act(ctx, look.hosted, look.aim.config, recipe, instance_type)
+    except NoRoom as none:
+        return _passed_over(look, str(none), instance_type)
+    if move is Move.UPDATE:
+        look.memory = replace(look.memory, updating_to=look.aim.config)
+    look.hosted = await BACKEND.observe(ctx)
+    return _said(look, move, recipe=recipe, instance_type=instance_type)
+
+
+async def _recipe(look: _Look, place: int) -> tuple[requests.Recipe, str]:
+    """What the container is made of, and its instance type. Raises LicenceNotAccepted or Refused."""
+    ctx, model, serving = look.ctx, look.ctx.spec.model, look.serving
+    if model.marketplace is not None:
+        return requests.marketplace(model.marketplace.model_package_arn), look.types[place]
+    if model.jump_start is None:
+        return requests.own(serving, look.target.uri), look.types[place]
+    card = look.card or await BACKEND.card(ctx, look.target.version)
+    look.card = card
+    types: Sequence[str] = look.types or card.types[:1]
+    hub.check(card, model.jump_start, types, override=serving.override_instance_types)
+    return hub.recipe(card, model.jump_start, types[place]), types[place]
+
+
+def _passed_over(look: _Look, why: str, instance_type: str = "") -> Outcome:
+    """Written down before the next one is tried: what failed must not be tried again after a restart."""
+    name = instance_type or look.hosted.instance_type or look.types[look.place or 0]
+    look.memory = replace(look.memory, passed_over=(*look.memory.passed_over, (name, why[:512])))
+    return status.passing_over(look.target, look.hosted, look.memory, look.ctx.status, name, why)
+
+
+async def _probed(look: _Look) -> Outcome:
+    """Ask the golden request; what serves well makes what served before superfluous."""
+    ctx, probe = look.ctx, look.ctx.spec.probe
+    body = (probe.request.body or {}) if probe else await _example(look)
+    answer = await BACKEND.probe(ctx, look.hosted, body, probe.expect if probe else None)
+    if answer.fits:
+        look.memory = replace(look.memory, probed=plan.proof(look.hosted.config, look.aim), updating_to="")
+        await BACKEND.clean(ctx, look.hosted, (look.hosted.config, look.aim.config))
+    return _said(look, Move.PROBE, note="" if answer.fits else answer.said)
+
+
+async def _example(look: _Look) -> Object:
+    look.card = look.card or await BACKEND.card(look.ctx, look.target.version)
+    return look.card.probe or {"inputs": "Hello", "parameters": {"max_new_tokens": 1}}
+
+
+def _said(look: _Look, move: Move, *, note: str = "", recipe: requests.Recipe | None = None, instance_type: str = "") -> Outcome:
+    ctx = look.ctx
+    if move in {Move.CREATE, Move.UPDATE, Move.WAIT, Move.REMOVE, Move.SCALE}:
+        BACKEND.watch(ctx, look.hosted)
+    region = BACKEND.account(ctx).region
+    kind = look.hosted.instance_type or instance_type
+    price = ctx.clouds.prices.hourly(region, "sagemaker-hosting", kind) if kind else None
+    made = status.Told(
+        move,
+        look.target,
+        look.hosted,
+        look.memory,
+        note,
+        recipe.image if recipe else "",
+        instance_type,
+        price,
+        suspended=ctx.spec.suspend,
+    )
+    return status.outcome(made, ctx.spec.sage_maker.replicas.min, ctx.status, ctx.clock.now())
+
+
+async def finalize(ctx: Pass) -> Outcome:
+    """Endpoint, configurations, models, in this order, until nothing of it is left; or leave it to whoever has the name next."""
+    if ctx.spec.deletion_policy == "Retain" or await BACKEND.delete(ctx):
+        return Outcome(released=True)
+    BACKEND.watch(ctx, await BACKEND.observe(ctx))
+    return status.deleting()

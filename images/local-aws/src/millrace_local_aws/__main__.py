@@ -1,0 +1,46 @@
+"""`python -m millrace_local_aws serve`: prints its address when it is ready, ends on SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from millrace_local_aws.run import Options, run_forever
+from millrace_local_aws.world import Settings
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="millrace_local_aws", description="A local AWS")
+    serve = made.add_subparsers(dest="command", required=True).add_parser("serve", help="serve until SIGTERM")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=4566)
+    serve.add_argument("--data", type=Path, help="where the state is kept; without it, nowhere")
+    serve.add_argument("--speed", type=float, help="seconds of the clock a second; 0 stands still")
+    serve.add_argument("--start-clock", type=float, help="seconds since 1970 that the clock begins at")
+    serve.add_argument("--enforce-iam", action="store_true", help="refuse what no policy allows")
+    serve.add_argument("--runner", default="scripted", choices=["scripted", "processes", "kubernetes"])
+    serve.add_argument("--runner-options", default="{}", help="JSON: see the runner's module")
+    serve.add_argument("--durations", default="{}", help="JSON: seconds of the clock by state")
+    return made
+
+
+def _announce(address: str) -> None:
+    """Whoever started this waits for the line."""
+    sys.stdout.write(f"ready on {address}\n")
+    sys.stdout.flush()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    chosen = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    settings = Settings(chosen.enforce_iam, chosen.runner, json.loads(chosen.runner_options), json.loads(chosen.durations))
+    options = Options(chosen.data, chosen.speed, chosen.start_clock, chosen.host, chosen.port, settings)
+    run_forever(options, _announce)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

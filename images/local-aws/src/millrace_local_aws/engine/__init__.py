@@ -1,0 +1,1 @@
+"""Time, life cycles and events: what all services share and no service owns."""

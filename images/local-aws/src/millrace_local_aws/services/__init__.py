@@ -1,0 +1,26 @@
+"""The services that are served here, whole, each in a module or folder of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from millrace_local_aws.world import World
+
+
+def install(world: World) -> None:
+    """Give a world its services and their engines."""
+    from millrace_local_aws.services.events import EVENTS
+    from millrace_local_aws.services.events.bus import Bus
+    from millrace_local_aws.services.iam import IAM, policies
+    from millrace_local_aws.services.s3 import S3
+    from millrace_local_aws.services.s3.objects import Objects
+    from millrace_local_aws.services.sqs import SQS
+    from millrace_local_aws.services.sqs.queues import Queues
+    from millrace_local_aws.services.sts import STS
+
+    world.services = {service.name: service for service in (S3, SQS, STS, IAM, EVENTS)}
+    world.sqs = Queues(world)
+    world.s3 = Objects(world)
+    world.events = Bus(world)
+    policies.install(world)

@@ -1,0 +1,55 @@
+"""All of one local AWS: its state, its clock, its services' engines. Lives in one thread, the event loop's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from millrace_local_aws.admin.counters import Counters
+from millrace_local_aws.admin.faults import Faults
+from millrace_local_aws.engine.clock import Clock
+from millrace_local_aws.engine.scheduler import Scheduler
+from millrace_local_aws.service import Service
+from millrace_local_aws.state.store import Store
+
+if TYPE_CHECKING:
+    from millrace_local_aws.services.events.bus import Bus
+    from millrace_local_aws.services.s3.objects import Objects
+    from millrace_local_aws.services.sqs.queues import Queues
+
+
+@dataclass
+class Settings:
+    """What a user chooses. `durations` are seconds of the clock by state, such as `sagemaker.endpoint/Creating`."""
+
+    enforce_iam: bool = False
+    runner: str = "scripted"
+    runner_options: dict[str, Any] = field(default_factory=dict)
+    durations: dict[str, float] = field(default_factory=dict)
+
+
+class World:
+    """Handed to every handler and timer."""
+
+    sqs: Queues
+    s3: Objects
+    events: Bus
+
+    def __init__(self, folder: Path, speed: float | None, start: float | None, settings: Settings) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.store = Store(folder)
+        self.clock = Clock(self.store, speed, start)
+        self.counters = Counters()
+        self.faults = Faults()
+        self.scheduler = Scheduler(self, self.store, self.clock)
+        self.services: dict[str, Service] = {}
+        self.port = 0
+        from millrace_local_aws import services
+
+        services.install(self)
+        self.store.commit()
+
+    def close(self) -> None:
+        self.store.close()

@@ -1,0 +1,91 @@
+"""What was answered outlives the process, however it ends; and what is not running starts in a second."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millrace_local_aws import Admin, LocalAws
+
+SRC = Path(__file__).parents[1] / "src"
+
+
+@contextlib.contextmanager
+def server(data: Path, *arguments: str) -> Iterator[tuple[LocalAws, subprocess.Popen[str], float]]:
+    """The command line's server, and the seconds until it was ready."""
+    command = [sys.executable, "-m", "millrace_local_aws", "serve", "--port", "0", "--data", str(data), *arguments]
+    start = time.monotonic()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(SRC)}
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        assert line.startswith("ready on "), process.stderr.read()
+        yield LocalAws(line.split()[-1]), process, time.monotonic() - start
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def fill(aws: LocalAws) -> dict[str, Any]:
+    s3, sqs = aws.client("s3"), aws.client("sqs")
+    s3.create_bucket(Bucket="data")
+    s3.put_object(Bucket="data", Key="big", Body=b"x" * 1_000_000)
+    url = sqs.create_queue(QueueName="q")["QueueUrl"]
+    for number in range(3):
+        sqs.send_message(QueueUrl=url, MessageBody=str(number))
+    taken = sqs.receive_message(QueueUrl=url, VisibilityTimeout=600)["Messages"][0]
+    upload = s3.create_multipart_upload(Bucket="data", Key="parts")["UploadId"]
+    part = s3.upload_part(Bucket="data", Key="parts", UploadId=upload, PartNumber=1, Body=b"part")["ETag"]
+    aws.client("events").put_rule(Name="r", EventPattern='{"source": ["x"]}')
+    return {"url": url, "taken": taken, "upload": upload, "part": part}
+
+
+def test_a_kill_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+    with server(tmp_path, "--speed", "0", "--start-clock", "1000000000") as (aws, process, _):
+        made = fill(aws)
+        aws.admin.step(50)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    with server(tmp_path) as (aws, _, _):
+        s3, sqs = aws.client("s3"), aws.client("sqs")
+        assert aws.admin.now() == pytest.approx(1000000050)
+        assert s3.get_object(Bucket="data", Key="big")["Body"].read() == b"x" * 1_000_000
+        name = {"Bucket": "data", "Key": "parts", "UploadId": made["upload"]}
+        s3.complete_multipart_upload(**name, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": made["part"]}]})
+        assert s3.get_object(Bucket="data", Key="parts")["Body"].read() == b"part"
+        url = sqs.get_queue_url(QueueName="q")["QueueUrl"]
+        left = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+        assert [message["Body"] for message in left] == ["1", "2"], "the one in flight stays hidden"
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=made["taken"]["ReceiptHandle"])
+        aws.admin.step(700)
+        again = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+        assert sorted(message["Body"] for message in again) == ["1", "2"]
+        assert [rule["Name"] for rule in aws.client("events").list_rules()["Rules"]] == ["r"]
+
+
+def test_it_ends_on_sigterm_and_leaves_no_file_without_an_object(tmp_path: Path) -> None:
+    (tmp_path / "objects" / "ab").mkdir(parents=True)
+    (tmp_path / "objects" / "ab" / "abandoned").write_bytes(b"half an upload")
+    with server(tmp_path) as (_, process, _):
+        assert not (tmp_path / "objects" / "ab" / "abandoned").exists()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_it_is_ready_within_seconds(tmp_path: Path) -> None:
+    with server(tmp_path) as (aws, _, seconds):
+        assert Admin(aws.endpoint_url).call("GET", "health")["status"] == "ready"
+    # One second on a machine with nothing else to do; this one may be busy.
+    assert seconds < 4

@@ -1,0 +1,116 @@
+"""How fast one operation of one account may be called: a token bucket that learns its rate from being throttled.
+
+AWS tells nobody its request quotas, and they differ by account, region and operation. So: begin fast, cut down when told to,
+towards the rate that was really served, and creep up again, faster the longer nobody complains. `Pace` is pure; `Turns` waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+FASTEST = 50.0
+SLOWEST = 0.1
+_CUT = 0.92
+_DEEPEST_CUT = 0.5
+_BETWEEN_CUTS = 0.5
+_WINDOW = 5.0
+"""Seconds over which the rate that was really served is measured."""
+_GROWTH = ((15.0, 0.003), (30.0, 0.03), (60.0, 0.2), (float("inf"), 0.5))
+"""Growth per second, by seconds since the last throttling."""
+
+
+class Pace:
+    """The pace of one operation. Times are seconds of one monotonic clock; rates are calls per second."""
+
+    def __init__(self, now: float) -> None:
+        self.rate = FASTEST
+        self._free_at = now
+        self._served: deque[float] = deque()
+        self._cut_at: float | None = None
+        self._grown_at = now
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next call may go, were it to take its turn now."""
+        return max(0.0, self._free_at - self._burst - now)
+
+    @property
+    def _burst(self) -> float:
+        """Seconds of turns that may be used at once: one second's worth while nothing is learned, one call after it."""
+        return 1.0 if self._cut_at is None else 0.0
+
+    def take(self, now: float) -> float:
+        """Take the next turn; gives the seconds to wait for it."""
+        self._grow(now)
+        wait = self.wait(now)
+        self._free_at = max(self._free_at, now) + 1.0 / self.rate
+        return wait
+
+    def served(self, now: float) -> None:
+        """A call was not throttled."""
+        self._served.append(now)
+        while self._served and self._served[0] < now - _WINDOW:
+            self._served.popleft()
+
+    def throttled(self, now: float) -> None:
+        """A call was throttled. Answers to calls that were under way at the last cut say nothing new."""
+        if self._cut_at is not None and now - self._cut_at < _BETWEEN_CUTS:
+            return
+        recent = (1 + sum(1 for at in self._served if at >= now - _WINDOW)) / _WINDOW
+        self.rate = max(SLOWEST, min(self.rate * _CUT, max(recent, self.rate * _DEEPEST_CUT)))
+        self._cut_at = self._grown_at = now
+        self._free_at = max(self._free_at, now + 1.0 / self.rate)
+
+    def _grow(self, now: float) -> None:
+        if self._cut_at is None:
+            return
+        since = now - self._cut_at
+        growth = next(g for limit, g in _GROWTH if since < limit)
+        self.rate = min(FASTEST, self.rate * (1.0 + growth * min(max(1.0, 2.0 / self.rate), now - self._grown_at)))
+        self._grown_at = now
+
+
+class TooLong(Exception):
+    """The turn would not come in time; `seconds` until it may."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"{seconds:.1f} s")
+        self.seconds = seconds
+
+
+class Turns:
+    """Callers of one operation, one after the other. Only the first of them holds a turn: a new rate is at once everybody's."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.pace = Pace(monotonic())
+        self._monotonic = monotonic
+        self._line = asyncio.Lock()
+        self._waiting = 0
+
+    def ahead(self) -> float:
+        """Seconds until one who came now would have a turn."""
+        return self.pace.wait(self._monotonic()) + self._waiting / self.pace.rate
+
+    async def take(self, patience: float = float("inf")) -> None:
+        """Wait for a turn. Raises TooLong at once where that would take longer than `patience` seconds."""
+        if (ahead := self.ahead()) > patience:
+            raise TooLong(ahead)
+        self._waiting += 1
+        try:
+            async with self._line:
+                wait = self.pace.wait(self._monotonic())
+                while wait:
+                    await asyncio.sleep(wait)
+                    wait = self.pace.wait(self._monotonic())
+                self.pace.take(self._monotonic())
+        finally:
+            self._waiting -= 1
+
+    def served(self) -> None:
+        """A call was not throttled."""
+        self.pace.served(self._monotonic())
+
+    def throttled(self) -> None:
+        """A call was throttled."""
+        self.pace.throttled(self._monotonic())

@@ -1,0 +1,131 @@
+"""The pace of calls, against simulated quotas: it finds them, uses them, and finds out when they grow."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from millrace.aws.pace import FASTEST, Pace, TooLong, Turns
+from support.clock import in_virtual_time
+
+ANSWER_SECONDS = 0.05
+
+
+@dataclass
+class Server:
+    """A token bucket as AWS documents its own: so many calls a second, and a second's worth at once."""
+
+    rate: float
+    tokens: float = 0.0
+    at: float = 0.0
+    served: int = 0
+    refused: int = 0
+
+    def call(self, now: float) -> bool:
+        self.tokens = min(max(1.0, self.rate), self.tokens + (now - self.at) * self.rate)
+        self.at = now
+        if self.tokens < 1:
+            self.refused += 1
+            return False
+        self.tokens -= 1
+        self.served += 1
+        return True
+
+
+class World:
+    """A server and the line before it."""
+
+    def __init__(self, quota: float) -> None:
+        self.now = asyncio.get_running_loop().time
+        self.server = Server(quota)
+        self.turns = Turns(self.now)
+
+    async def call_for(self, seconds: float, callers: int = 48) -> Server:
+        """Callers who call again as soon as they may; gives the server with its counts of this time."""
+        self.server.served = self.server.refused = 0
+        end = self.now() + seconds
+        callings = [asyncio.create_task(self.caller(end)) for _ in range(callers)]
+        await asyncio.sleep(seconds)
+        counted = Server(self.server.rate, served=self.server.served, refused=self.server.refused)
+        for task in callings:
+            task.cancel()
+        await asyncio.gather(*callings, return_exceptions=True)
+        return counted
+
+    async def caller(self, end: float) -> None:
+        while self.now() < end:
+            await self.turns.take()
+            served = self.server.call(self.now())
+            await asyncio.sleep(ANSWER_SECONDS)
+            (self.turns.served if served else self.turns.throttled)()
+
+
+# quota, share of it that is used at least, why
+QUOTAS = [
+    (1.0, 0.88, "each call that tries for more costs a turn, and there are few"),
+    (3.0, 0.94, "the same, less"),
+    (10.0, 0.95, "the bar"),
+    (25.0, 0.95, "the bar"),
+]
+
+
+@pytest.mark.parametrize(("quota", "share", "why"), QUOTAS)
+def test_nearly_all_of_a_quota_is_used_and_little_is_refused(quota: float, share: float, why: str) -> None:
+    async def work() -> Server:
+        world = World(quota)
+        await world.call_for(60)  # it has found the quota by now
+        return await world.call_for(100)
+
+    server = in_virtual_time(work())
+    assert server.served >= share * quota * 100, (why, server)
+    assert server.refused <= 0.1 * server.served
+
+
+def test_a_quota_that_grows_is_found_within_two_minutes() -> None:
+    async def work() -> Server:
+        world = World(1.0)
+        await world.call_for(30)
+        world.server.rate = 20.0
+        await world.call_for(120)
+        return await world.call_for(10)
+
+    assert in_virtual_time(work()).served >= 0.8 * 20 * 10
+
+
+def test_who_would_wait_too_long_is_told_at_once_how_long() -> None:
+    async def work() -> TooLong:
+        turns = Turns(asyncio.get_running_loop().time)
+        turns.throttled()
+        turns.pace.rate = 1.0
+        line = [asyncio.create_task(turns.take(patience=100)) for _ in range(20)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooLong) as late:
+            await turns.take(patience=5)
+        for task in line:
+            task.cancel()
+        await asyncio.gather(*line, return_exceptions=True)
+        assert turns.ahead() < 5  # who gave up waits no more
+        return late.value
+
+    assert 15 < in_virtual_time(work()).seconds < 25
+
+
+def test_who_is_never_throttled_never_waits_below_the_fastest_rate() -> None:
+    pace = Pace(0.0)
+    assert [pace.take(n / 10) for n in range(100)] == [0.0] * 100
+
+
+def test_a_burst_waits_its_turn() -> None:
+    pace = Pace(0.0)
+    waits = [pace.take(0.0) for _ in range(int(FASTEST) + 11)]
+    assert waits[int(FASTEST)] == pytest.approx(0.0)
+    assert waits[-1] == pytest.approx(10 / FASTEST)
+
+
+def test_answers_to_calls_under_way_at_a_cut_do_not_cut_again() -> None:
+    pace = Pace(0.0)
+    for n in range(40):
+        pace.throttled(1.0 + n / 1000)
+    assert pace.rate == pytest.approx(FASTEST / 2)

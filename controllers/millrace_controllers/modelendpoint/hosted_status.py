@@ -199,22 +199,26 @@ def _memorised(told: Told, old: Object) -> Object:
 
 
 def _cost(told: Told, before: Mapping[str, str], now: datetime) -> Object | None:
-    """What it costs an hour, and what has come together; written when the rate changes, and every ten minutes."""
+    """What it costs an hour, and what has come together; written when the rate changes, and every ten minutes.
+
+    None where something without a price runs: a sum without it would look like all of it.
+    """
     billed = told.hosted.instances if told.hosted.stage in _BILLED else 0
-    hourly = told.hourly * billed if told.hourly is not None else (Decimal(0) if not billed else None)
-    accrued, since = costs.amount(before.get("accruedUSD")), before.get("accruedAt")
-    rate = costs.amount(before.get("hourlyUSD"))
-    if since is None:
-        return None if not billed else {**(costs.fields(hourly, accrued=Decimal(0)) or {}), "accruedAt": stamp(now)}
+    if billed and told.hourly is None:
+        return None
+    hourly = (told.hourly or Decimal(0)) * billed
+    since, rate = before.get("accruedAt"), costs.amount(before.get("hourlyUSD"))
+    if since is None or rate is None:
+        return _reckoned(hourly, Decimal(0), now) if billed else None
     passed = seconds_since(since, now) or 0.0
-    if rate == _rounded(hourly) and passed < _COUNTED:
+    if rate == Decimal(costs.text(hourly)) and passed < _COUNTED:
         return dict(before)
-    grown = (accrued or Decimal(0)) + (costs.of_time(rate, passed) or Decimal(0))
-    return {**(costs.fields(hourly, accrued=grown) or {}), "accruedAt": stamp(now)}
+    grown = (costs.amount(before.get("accruedUSD")) or Decimal(0)) + (costs.of_time(rate, passed) or Decimal(0))
+    return _reckoned(hourly, grown, now)
 
 
-def _rounded(hourly: Decimal | None) -> Decimal | None:
-    return None if hourly is None else Decimal(costs.text(hourly))
+def _reckoned(hourly: Decimal, accrued: Decimal, now: datetime) -> Object:
+    return {**(costs.fields(hourly, accrued=accrued) or {}), "accruedAt": stamp(now)}
 
 
 def _events(reason: Reason, message: str, old: Object, revision: str) -> tuple[Event, ...]:

@@ -8,6 +8,7 @@ from millrace.engine.settings import Settings
 from millrace.kube.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, PODS, SERVICES
 from millrace_controllers.modelendpoint import models, reconcile, status
 from millrace_controllers.modelendpoint.backends.kubernetes import manifests
+from millrace_controllers.modelendpoint.backends.sagemaker import preview
 from millrace_controllers.modelendpoint.observed import Target
 
 
@@ -24,7 +25,7 @@ def _preview(obj: Object, settings: Settings) -> list[Object]:
     """A model that a TrainingJob will make is shown as if it lay where that is not known yet."""
     spec = ModelEndpointSpec.model_validate(obj["spec"])
     if spec.sage_maker is not None:
-        return []
+        return preview.everything(obj, spec)
     uri, digest = spec.model.uri or "claim://the-output-of-the-trainingjob", spec.model.digest
     return manifests.everything(obj, spec, Target(uri, digest, models.revision(spec, uri, digest)), settings)
 

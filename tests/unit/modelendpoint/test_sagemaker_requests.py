@@ -10,7 +10,14 @@ import pytest
 from millrace.api.v1alpha1.modelendpoint import JumpStartModel, ModelEndpointSpec, ProbeExpectation
 from millrace.engine.errors import Refused
 from millrace_controllers.modelendpoint import models
-from millrace_controllers.modelendpoint.backends.sagemaker import config_name, endpoint_name, hub, judged, requests
+from millrace_controllers.modelendpoint.backends.sagemaker import (
+    config_name,
+    endpoint_name,
+    hub,
+    judged,
+    preview,
+    requests,
+)
 from millrace_controllers.modelendpoint.errors import LicenceNotAccepted
 
 Object = dict[str, Any]
@@ -166,3 +173,22 @@ def test_an_answer_is_judged(said: str, expect: Object | None, fits: bool, says:
     answer = judged(said, ProbeExpectation.model_validate(expect) if expect else None)
     assert answer.fits is fits, reason
     assert says in answer.said
+
+
+PREVIEWED: list[tuple[Object, Object, str]] = [
+    ({"uri": "s3://models/m/"}, {}, "ml.m5.large"),
+    ({"jumpStart": {"modelID": "m-1"}}, {"image": None, "instanceTypes": None}, "(from the hub's card)"),
+    ({"marketplace": {"modelPackageARN": "arn:aws:sagemaker:us-east-1:865070037744:model-package/m"}}, {"image": None}, "ml.m5.large"),
+    ({"trainingJobRef": {"name": "gpt"}}, {}, "ml.m5.large"),
+]
+
+
+@pytest.mark.parametrize(("model", "serving", "instance_type"), PREVIEWED)
+def test_a_plan_shows_what_would_be_asked_for(model: Object, serving: Object, instance_type: str) -> None:
+    wanted = spec(model, **serving)
+    owner = {"metadata": {"name": "t", "uid": "xxxxxx00-0000-0000-0000-000000000000"}}
+    shown = preview.everything(owner, wanted)
+    assert [child["kind"] for child in shown] == ["SageMakerModel", "SageMakerEndpointConfig", "SageMakerEndpoint"]
+    assert shown[1]["spec"]["ProductionVariants"][0]["InstanceType"] == instance_type
+    assert shown[2]["metadata"]["name"] == "t-xxxxxx"
+    assert shown[2]["spec"]["EndpointConfigName"] == shown[0]["metadata"]["name"]

@@ -178,7 +178,11 @@ def test_an_answer_is_judged(said: str, expect: Object | None, fits: bool, says:
 PREVIEWED: list[tuple[Object, Object, str]] = [
     ({"uri": "s3://models/m/"}, {}, "ml.m5.large"),
     ({"jumpStart": {"modelID": "m-1"}}, {"image": None, "instanceTypes": None}, "(from the hub's card)"),
-    ({"marketplace": {"modelPackageARN": "arn:aws:sagemaker:us-east-1:865070037744:model-package/m"}}, {"image": None}, "ml.m5.large"),
+    (
+        {"marketplace": {"modelPackageARN": "arn:aws:sagemaker:us-east-1:865070037744:model-package/m"}},
+        {"image": None},
+        "ml.m5.large",
+    ),
     ({"trainingJobRef": {"name": "gpt"}}, {}, "ml.m5.large"),
 ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -285,6 +286,19 @@ async def test_pods_become_ready_while_there_is_no_operator(client: Client, ns: 
         return any(c["type"] == "Ready" and c["status"] == "True" for p in found for c in p["status"].get("conditions", ()))
 
     await eventually(another, "its successor has passed the golden request")
+
+
+async def test_outside_its_hours_nothing_runs(client: Client, ns: str, running: Running) -> None:
+    later = datetime.now(UTC) + timedelta(hours=2)
+    closed = {"from": later.strftime("%H:%M"), "to": (later + timedelta(minutes=1)).strftime("%H:%M")}
+    wanted = model_endpoint(ns, "t", speaks("one"))
+    obj = await client.create(MODEL_ENDPOINTS, {**wanted, "spec": {**wanted["spec"], "schedule": {"up": [closed]}}})
+    shut = await reaches(client, MODEL_ENDPOINTS, ns, "t", "OutsideHours")
+    assert condition(shut, "Stalled") == {}
+    assert await pods_of(client, obj) == []
+    always = [{"from": "00:00", "to": "12:00"}, {"from": "12:00", "to": "00:00"}]
+    await change(client, ns, "t", schedule={"up": always})
+    await reaches(client, MODEL_ENDPOINTS, ns, "t", "Serving")
 
 
 async def test_what_somebody_changed_by_hand_is_put_right(client: Client, ns: str, running: Running) -> None:

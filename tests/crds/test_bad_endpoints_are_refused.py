@@ -24,6 +24,7 @@ PODS = endpoint(
     model={"uri": "claim://results/gpt/model"},
     kubernetes={"replicas": 2},
     probe={"request": {"path": "/v1/completions", "body": {"prompt": "x"}}, "expect": {"contains": "text"}},
+    schedule={"timeZone": "Europe/Berlin", "up": [{"days": ["Mon", "Fri"], "from": "08:00", "to": "18:30"}]},
 )
 IMAGE = endpoint("image", model={"uri": "file:///models/m"}, kubernetes={"image": "x", "protocol": "V2"})
 HUB = endpoint("hub", model={"jumpStart": {"modelID": "huggingface-llm-falcon2-11b"}}, sageMaker={"roleARN": ROLE})
@@ -85,6 +86,9 @@ BAD = [
     P("tags for pods", "`tags` are for `sageMaker`", spec__tags={"a": "b"}),
     P("pods do not read S3", "need `sageMaker`", spec__model={"uri": "s3://models/m/"}),
     P("pods know no hub", "need `sageMaker`", spec__model={"jumpStart": {"modelID": "m"}}),
+    P("hours without any", "`from` and `to` must differ", spec__schedule={"up": [{"from": "08:00", "to": "08:00"}]}),
+    P("no hours at all", "spec.schedule.up", spec__schedule={"up": []}),
+    P("an hour that there is not", "spec.schedule.up[0].to", spec__schedule={"up": [{"from": "08:00", "to": "24:00"}]}),
     S("SageMaker reads no claims", "SageMaker reads models from s3://", spec__model={"uri": "claim://results/m"}),
     S("a bucket alone", "spec.model.uri", spec__model={"uri": "s3://models"}),
     S("no image for a model of one's own", "`sageMaker.image` must be set", spec__sageMaker__image=REMOVE),

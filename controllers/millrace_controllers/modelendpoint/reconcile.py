@@ -6,7 +6,7 @@ from millrace.api import expressions
 from millrace.engine.controller import Pass
 from millrace.engine.errors import Refused
 from millrace.engine.outcome import Outcome
-from millrace_controllers.modelendpoint import hosting, models, plan, status
+from millrace_controllers.modelendpoint import hosting, hours, models, plan, status
 from millrace_controllers.modelendpoint.backends.kubernetes import KubernetesServer, manifests
 from millrace_controllers.modelendpoint.observed import Observed, Target
 from millrace_controllers.modelendpoint.plan import Step
@@ -19,6 +19,17 @@ async def reconcile(ctx: Pass) -> Outcome:
     expect = ctx.spec.probe.expect if ctx.spec.probe else None
     if expect and expect.matches and (why := expressions.problem(expect.matches)):
         raise Refused(f"spec.probe.expect.matches is no Python regular expression: {why}")
+    if ctx.spec.schedule is None:
+        return await _by_member(ctx)
+    now = hours.look(ctx.spec.schedule, ctx.clock.now())
+    shut = not now.up and not ctx.spec.suspend
+    if shut:
+        ctx.spec = ctx.spec.model_copy(update={"suspend": True})
+    made = await _by_member(ctx)
+    return status.by_the_hour(made, now.seconds, shut=shut)
+
+
+async def _by_member(ctx: Pass) -> Outcome:
     return await (hosting.reconcile(ctx) if ctx.spec.sage_maker else _by_pods(ctx))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from millrace.engine import reasons
@@ -68,6 +69,11 @@ LICENCE_NOT_ACCEPTED = Reason(
     "The hub's model is gated, and its licence was not accepted; nothing was made.",
     "Read the licence that the message names and set spec.model.jumpStart.acceptEULA: true.",
 )
+OUTSIDE_HOURS = Reason(
+    "OutsideHours",
+    "It is not among the hours of spec.schedule: nothing runs, and nothing is billed.",
+    "Wait, or change spec.schedule; without it the endpoint is always there.",
+)
 NOTHING_SERVES = Reason("NothingServes", "No pod gets requests.", "The condition Ready says why.")
 REASONS = (
     SERVING,
@@ -81,6 +87,7 @@ REASONS = (
     ROLLED_BACK,
     NO_CAPACITY,
     LICENCE_NOT_ACCEPTED,
+    OUTSIDE_HOURS,
     NOTHING_SERVES,
 )
 
@@ -105,6 +112,15 @@ def outcome(target: Target, replicas: int, observed: Observed, old: Object, url:
         _events(reason, message, target, old),
         requeue_after=None if settled else _LOOK_AGAIN_SECONDS,
     )
+
+
+def by_the_hour(made: Outcome, seconds: float | None, *, shut: bool) -> Outcome:
+    """An outcome under a schedule: looked at again when the hours change, and not called suspended where nobody suspended it."""
+    verdicts = made.conditions
+    if shut:
+        verdicts = tuple(replace(v, reason=OUTSIDE_HOURS.name) if v.reason == reasons.SUSPENDED.name else v for v in verdicts)
+    due = [after for after in (made.requeue_after, seconds) if after is not None]
+    return replace(made, conditions=verdicts, requeue_after=min(due, default=None))
 
 
 def waiting(why: str, observed: Observed, *, suspended: bool) -> Outcome:

@@ -25,6 +25,7 @@ from millrace.api.resource import AGE, Column, Kind, summary_columns
 MEMBERS = ("kubernetes", "sageMaker")
 MODELS = ("trainingJobRef", "uri", "jumpStart", "marketplace")
 InstanceType = Annotated[str, Field(max_length=64, pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")]
+TimeOfDay = Annotated[str, Field(max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 ResourceID = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[-0-9a-zA-Z]+$")]
 UrlPath = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^/[^\s]*$")]
 
@@ -225,6 +226,30 @@ class SageMakerServing(Model):
     )
 
 
+class UpWindow(Model):
+    """Hours in which the endpoint is there; they may pass midnight."""
+
+    model_config = {"json_schema_extra": cel(("self.from != self.to", "`from` and `to` must differ"))}
+
+    days: list[Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]] | None = Field(
+        default=None, min_length=1, max_length=7, description="Days on which it begins; all when not given."
+    )
+    from_: TimeOfDay = Field(alias="from", description="When it comes up, HH:MM.")
+    to: TimeOfDay = Field(description="When it goes, HH:MM.")
+
+
+class Schedule(Model):
+    """When the endpoint shall be there; at other times it is as if suspended."""
+
+    time_zone: str = Field(
+        default="UTC",
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_+/-]+$",
+        description="IANA name of the time zone, such as Europe/Berlin.",
+    )
+    up: list[UpWindow] = Field(min_length=1, max_length=32, description="Hours in which it is there.")
+
+
 class ModelEndpointSpec(CommonSpec):
     """Desired endpoint."""
 
@@ -270,6 +295,7 @@ class ModelEndpointSpec(CommonSpec):
     model: ModelSource = Field(description="Which model.")
     kubernetes: KubernetesServing | None = Field(default=None, description="Serve it by pods of this cluster.")
     sage_maker: SageMakerServing | None = Field(default=None, description="Serve it by SageMaker.")
+    schedule: Schedule | None = Field(default=None, description="When it shall be there; always when not given.")
     account_ref: ObjectReference | None = Field(
         default=None, description="The CloudAccount of the same namespace; the one called `default` when not given."
     )

@@ -22,6 +22,8 @@ from millrace.aws.pace import TooLong, Turns
 from millrace.aws.threads import in_daemon_thread
 
 DEADLINE = 40.0
+_DEADLINE_OF = {"sagemaker-runtime": 75.0}
+"""A model may take its time."""
 _PATIENCE = 5.0
 """Seconds that a call waits for its turn; with more to wait the pass ends, and its worker is free for other objects."""
 
@@ -155,13 +157,14 @@ class Account:
         def work() -> Answer:
             return self.caller.call(service, operation, parameters, listening=listening)
 
+        deadline = _DEADLINE_OF.get(service, DEADLINE)
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(deadline):
                 if listening:
                     return await in_daemon_thread(work)
                 return await asyncio.get_running_loop().run_in_executor(self.executor, work)
         except TimeoutError:
-            raise failures.unreachable(Where(service, operation), f"no answer in {DEADLINE:g} s") from None
+            raise failures.unreachable(Where(service, operation), f"no answer in {deadline:g} s") from None
 
     # -- what was denied -------------------------------------------------------------------------------------------
 

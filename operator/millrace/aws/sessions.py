@@ -21,6 +21,8 @@ from millrace.aws.identity import Identity
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 25
+_READ_SECONDS_OF = {"sagemaker-runtime": 70}
+"""Containers behind an endpoint have 60 s to answer."""
 _LISTEN_READ_SECONDS = 30
 """Longer than a long poll."""
 ROLE_SECONDS = 3600
@@ -42,7 +44,8 @@ class Sessions:
         with self._lock:
             key = (service, listening)
             if key not in self._clients:
-                self._clients[key] = self._made(self._current(), service, _LISTEN_READ_SECONDS if listening else READ_SECONDS)
+                seconds = _LISTEN_READ_SECONDS if listening else _READ_SECONDS_OF.get(service, READ_SECONDS)
+                self._clients[key] = self._made(self._current(), service, seconds)
             return self._clients[key]
 
     def renew(self) -> None:

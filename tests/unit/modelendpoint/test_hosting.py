@@ -83,8 +83,8 @@ async def test_nothing_is_made_of_a_gated_model_before_its_licence_is_accepted(a
 async def test_a_model_that_the_regions_hub_has_not_is_told(aws: LocalAws) -> None:
     async with a_world(aws, **{**from_hub(), "model": {"jumpStart": {"modelID": "no-such-model"}}}) as world:
         await world.once()
-        assert world.said()[0] == "False"
-        assert "no-such-model" in world.said()[2]
+        assert world.said()[:2] == ("False", "InvalidSpec")
+        assert "the hub of us-east-1 has no model no-such-model" in world.said()[2]
         assert world.left() == NOTHING
 
 
@@ -165,7 +165,7 @@ async def test_an_update_that_was_rolled_back_is_no_success(aws: LocalAws) -> No
 
 
 async def test_what_autoscaling_chose_survives_an_update(aws: LocalAws) -> None:
-    scaled = {"min": 1, "max": 4, "targetInvocationsPerInstance": 100}
+    scaled = {"min": 1, "max": 4, "targetInvocationsPerInstance": 20}
     serving = {"roleARN": hosting.SERVING_ROLE, "image": hosting.IMAGE, "instanceTypes": [FIRST], "replicas": scaled}
     async with a_world(aws, sageMaker=serving) as world:
         hosting.quota(aws, FIRST, 8)  # while an update goes on, both fleets are there
@@ -173,17 +173,18 @@ async def test_what_autoscaling_chose_survives_an_update(aws: LocalAws) -> None:
         await world.once()
         targets = aws.client("application-autoscaling", account=ACCOUNT).describe_scalable_targets(ServiceNamespace="sagemaker")
         assert [(t["MinCapacity"], t["MaxCapacity"]) for t in targets["ScalableTargets"]] == [(1, 4)]
-        weights = [{"VariantName": "main", "DesiredInstanceCount": 3}]
-        client = aws.client("sagemaker", account=ACCOUNT)
-        client.update_endpoint_weights_and_capacities(
-            EndpointName=world.hosted["endpointName"], DesiredWeightsAndCapacities=weights
-        )
-        aws.admin.step(300)
-        assert described(world)["ProductionVariants"][0]["CurrentInstanceCount"] == 3
+        client = aws.client("sagemaker-runtime", account=ACCOUNT)
+        for _ in range(55):
+            client.invoke_endpoint(EndpointName=world.hosted["endpointName"], Body=b"{}")["Body"].read()
+        for _ in range(10):
+            aws.admin.step(60)
+            await world.once()
+            assert world.said()[1] == "Serving", "scaling takes nothing away"
+            if described(world)["ProductionVariants"][0]["CurrentInstanceCount"] == 3:
+                break
         world.change(model={"uri": "s3://models/n.tar.gz"})
         await world.once()
-        await world.until("Serving")
-        assert described(world)["ProductionVariants"][0]["CurrentInstanceCount"] == 3
+        assert described(world)["PendingDeploymentSummary"]["ProductionVariants"][0]["DesiredInstanceCount"] == 3
 
 
 async def test_another_fixed_number_of_instances_is_no_other_configuration(aws: LocalAws) -> None:
@@ -221,17 +222,44 @@ async def test_deletion_in_the_middle_of_a_start_leaves_nothing(aws: LocalAws) -
         assert world.left() == NOTHING
 
 
-async def test_suspended_nothing_bills_and_resumed_it_serves_again(aws: LocalAws) -> None:
+async def test_suspended_nothing_bills_and_resumed_it_must_answer_again(aws: LocalAws) -> None:
     async with a_world(aws) as world:
         await world.until("Serving")
-        world.change(suspend=True)
+        world.change(sageMaker={**world.object["spec"]["sageMaker"], "replicas": {"min": 2}}, suspend=True)
         await world.once()
         aws.admin.step(120)
         await world.once()
         assert world.said()[1:] == ("Suspended", "Nothing runs")
         assert world.left()["endpoints"] == []
+        hosting.answers(aws, "garbage")
         world.change(suspend=False)
+        await world.until("ProbeFailed")
+        hosting.answers(aws, "positive")
+        for _ in range(6):
+            await world.once()
+            aws.admin.step(300)
+        assert (await world.until("Serving"))["readyReplicas"] == 2
+
+
+async def test_what_is_suspended_goes_whatever_is_wrong_with_its_model(aws: LocalAws) -> None:
+    async with a_world(aws) as world:
         await world.until("Serving")
+        world.change(model={"trainingJobRef": {"name": "no-such-job"}}, suspend=True)
+        await world.once()
+        aws.admin.step(120)
+        await world.once()
+        assert world.said()[2] == "Nothing runs"
+
+
+async def test_a_hubs_default_that_cannot_be_had_is_waited_for_without_haste(aws: LocalAws) -> None:
+    async with a_world(aws, **from_hub()) as world:
+        hosting.quota(aws, FIRST, 0)
+        waits = [(await world.once()).requeue_after for _ in range(6)]
+        assert waits == [0.1, 300.0] * 3
+        assert world.said()[1] == "CapacityUnavailable"
+        hosting.quota(aws, FIRST, 1)
+        hosting.plan(aws, "capacity")
+        await world.until("Serving", seconds=120)
 
 
 async def test_what_was_retained_is_taken_over_by_the_next_object_of_the_name(aws: LocalAws) -> None:
@@ -257,6 +285,7 @@ async def test_somebody_elses_endpoint_is_not_touched(aws: LocalAws) -> None:
         await world.once()
         assert world.said()[:2] == ("False", "NameConflict")
         await world.once(finalize=True)
+        assert world.released, "what it never made keeps nobody"
         assert client.list_endpoints()["Endpoints"], "it was not made for this object"
 
 

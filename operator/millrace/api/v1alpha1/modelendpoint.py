@@ -287,7 +287,21 @@ class ModelEndpointSpec(CommonSpec):
                 "!has(self.probe) || has(self.probe.request.path) == has(self.kubernetes)",
                 "`probe.request.path` must be set for `kubernetes`, and may not be for `sageMaker`",
             ),
+            (
+                "!has(self.sageMaker) || !has(self.probe) || (self.probe.request.method == 'POST' && "
+                "(!has(self.probe.expect) || self.probe.expect.status == 200))",
+                "SageMaker is asked by POST and gives no other answer than 200",
+            ),
+            (
+                "!has(self.sageMaker) || !has(self.sageMaker.env) || !has(self.model.marketplace)",
+                "`sageMaker.env` may not be set for a model of Marketplace: its package has its own",
+            ),
             ("!has(self.accountRef) || has(self.sageMaker)", "`accountRef` is for `sageMaker`"),
+            (
+                "has(self.accountRef) == has(oldSelf.accountRef) && "
+                "(!has(self.accountRef) || self.accountRef.name == oldSelf.accountRef.name)",
+                "`accountRef` may not change: what runs in the account before would be lost; make a new object",
+            ),
             ("!has(self.tags) || has(self.sageMaker)", "`tags` are for `sageMaker`"),
         )
     }

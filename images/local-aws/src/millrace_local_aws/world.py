@@ -14,7 +14,9 @@ from millrace_local_aws.service import Service
 from millrace_local_aws.state.store import Store
 
 if TYPE_CHECKING:
+    from millrace_local_aws.dataplane.runner import Reports, Runner
     from millrace_local_aws.services.events.bus import Bus
+    from millrace_local_aws.services.logs.events import LogStore
     from millrace_local_aws.services.s3.objects import Objects
     from millrace_local_aws.services.sqs.queues import Queues
 
@@ -35,6 +37,9 @@ class World:
     sqs: Queues
     s3: Objects
     events: Bus
+    logs: LogStore
+    reports: Reports
+    runner: Runner
 
     def __init__(self, folder: Path, speed: float | None, start: float | None, settings: Settings) -> None:
         self.folder = folder
@@ -49,6 +54,17 @@ class World:
         from millrace_local_aws import services
 
         services.install(self)
+        self.store.commit()
+
+    def resume(self) -> None:
+        """Once the loop runs: pick up what a restart has interrupted."""
+        from millrace_local_aws.dataplane.reports import WorldReports, make_runner
+        from millrace_local_aws.services.sagemaker import endpoint_life, training_life
+
+        self.reports = WorldReports(self)
+        self.runner = make_runner(self)
+        training_life.resume(self)
+        endpoint_life.resume(self)
         self.store.commit()
 
     def close(self) -> None:

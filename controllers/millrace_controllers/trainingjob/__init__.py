@@ -13,7 +13,7 @@ from millrace_controllers.trainingjob.backends.kubernetes import observe, pod
 def _references(obj: Object) -> tuple[Key, ...]:
     namespace, spec = obj["metadata"]["namespace"], obj["spec"]
     names = [i["datasetRef"]["name"] for i in spec.get("inputs") or () if i.get("datasetRef")]
-    account = [(spec.get("accountRef") or {}).get("name", "default")] if spec.get("sageMaker") else []
+    account = [(spec.get("accountRef") or {}).get("name", "default")] if "sageMaker" in spec else []
     return (*(Key("datasets", namespace, n) for n in names), *(Key(ACCOUNTS, namespace, n) for n in account))
 
 

@@ -25,7 +25,7 @@ CAPACITY_MARGIN = timedelta(minutes=45)
 _RETRY_BASE_SECONDS = 10
 _RETRY_LIMIT_SECONDS = 600
 _WAITING_SECONDS = 60.0
-_CLOUD_SECONDS = 1200.0
+_CLOUD_SECONDS = 1800.0
 """Between two looks at a cloud job that nothing was heard of: 500 jobs must cost less than a call a second."""
 
 

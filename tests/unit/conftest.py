@@ -32,3 +32,17 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
     with local_aws(enforce_iam=True) as made:
         yield made
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    """A local AWS whose clock stands still until it is stepped, ready for training jobs."""
+    from millrace_local_aws import local_aws
+    from support.sagemaker import prepare
+
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCOUNT)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+    with local_aws(speed=0) as made:
+        prepare(made)
+        yield made

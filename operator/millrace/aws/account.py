@@ -184,6 +184,11 @@ class Account:
 
     # -- lists -----------------------------------------------------------------------------------------------------
 
+    def let_go(self) -> None:
+        """The CloudAccount calls as somebody else now: who watched here watches there."""
+        for each in self._lists.values():
+            each.let_go()
+
     def shared(self, kind: str, fetch: Fetch) -> SharedList:
         """The account's one list of a kind of things; `fetch` is of its first use."""
         if kind not in self._lists:

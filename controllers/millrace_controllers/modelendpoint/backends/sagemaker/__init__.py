@@ -12,13 +12,10 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-from botocore.exceptions import BotoCoreError
+from typing import TYPE_CHECKING, Any
 
 from millrace.api.v1alpha1.modelendpoint import Probe, ProbeExpectation
 from millrace.aws import naming, tags
-from millrace.aws.account import Account
 from millrace.aws.errors import CallError, InUse, QuotaExceeded, Unavailable, Where
 from millrace.aws.listing import Listed
 from millrace.aws.resolve import ACCOUNTS
@@ -26,6 +23,9 @@ from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Refused
 from millrace_controllers.modelendpoint.backends.sagemaker import hub, requests
 from millrace_controllers.modelendpoint.observed import Answer, Hosted, Stage
+
+if TYPE_CHECKING:
+    from millrace.aws.account import Account
 
 Object = dict[str, Any]
 _STAGES = {
@@ -59,8 +59,7 @@ class SageMakerHost:
 
     def account(self, ctx: Pass) -> Account:
         """The account of spec.accountRef. Raises AccountNotReady."""
-        reference = ctx.spec.account_ref
-        return ctx.account(reference.name if reference else "default")
+        return ctx.account(ctx.spec.account)
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -209,6 +208,8 @@ class SageMakerHost:
             Accept="application/json",
             Body=body,
         )
+        from botocore.exceptions import BotoCoreError  # with the first answer: an operator without AWS does not load it
+
         stream = answer["Body"]
         try:
             told: bytes = await asyncio.to_thread(stream.read, _MOST_READ)
@@ -272,8 +273,7 @@ class SageMakerHost:
     def never_began(self, ctx: Pass) -> bool:
         """Nothing was ever made: there is no account to make it in, or there has never been one that answered. A CloudAccount
         that was used stays until the last object that uses it is gone."""
-        reference = ctx.spec.account_ref
-        account = ctx.lookup(ACCOUNTS, reference.name if reference else "default")
+        account = ctx.lookup(ACCOUNTS, ctx.spec.account)
         known = account is not None and (account.get("status") or {}).get("accountID")
         return not known and not ctx.status.get("sageMaker")
 

@@ -104,6 +104,8 @@ async def invoke_endpoint_with_response_stream(call: Call, request: Input) -> di
     return {
         "ContentType": _content_type(answer),
         "InvokedProductionVariant": variant,
+        # What the stream carries; its frames are made as the container answers.
+        "Body": {},
         "_stream": _parts(answer),
         "_headers": {"Content-Type": "application/vnd.amazon.eventstream"},
     }

@@ -40,7 +40,7 @@ def violations(shape: Shape, value: Any, path: str = "") -> Iterator[str]:
     expected = _TYPES[shape.type_name]
     if getattr(shape, "is_document_type", False):
         return
-    if shape.serialization.get("streaming") or getattr(shape, "is_eventstream", False):
+    if shape.serialization.get("streaming") or shape.serialization.get("eventstream"):
         return
     if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
         yield _fault(value, path, f"be of type {shape.type_name}")

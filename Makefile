@@ -46,7 +46,7 @@ demo: env ## Cluster up, operator installed, a GPT trained on two nodes, a pod k
 	$(PY) demo/demo.py
 
 .PHONY: test
-test: lint test-unit test-images test-cluster e2e promises ## Everything, from nothing
+test: lint test-unit test-aws test-images test-cluster e2e promises ## Everything, from nothing
 
 .PHONY: lint
 lint: env verify ## Format, lint, types and import rules
@@ -67,6 +67,10 @@ verify: env ## Fail where a generated file is not what its source says
 .PHONY: test-unit
 test-unit: env ## Tests that need no cluster (under a minute)
 	$(PYTEST) -n 2 tests/unit
+
+.PHONY: test-aws
+test-aws: env ## Backends on AWS, pass by pass against the local AWS; needs no cluster
+	$(PYTEST) -n 2 tests/aws
 
 .PHONY: test-images
 test-images: env $(TRAINER)/.ready ## Tests of what runs in pods: dataset worker, trainer; and the local AWS

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.api.v1alpha1.modelendpoint import Probe, ProbeExpectation
 from millrace.aws import naming, tags
-from millrace.aws.errors import CallError, InUse, QuotaExceeded, Unavailable, Where
+from millrace.aws.errors import CallError, InUse, QuotaExceeded
 from millrace.aws.listing import Listed
 from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.controller import Pass
@@ -40,7 +40,6 @@ _STAGES = {
     "Deleting": Stage.DELETING,
 }
 _NAME_LIMIT = 63
-_MOST_READ = 64 << 10
 _PATIENCE = 60
 """Seconds that SageMaker gives a container to answer."""
 _SHOWN = 200
@@ -199,7 +198,6 @@ class SageMakerHost:
         return judged(said, probe.expect if probe else None)
 
     async def _invoked(self, account: Account, endpoint: str, body: bytes) -> str:
-        """The beginning of the answer: its length is the model's affair. Raises CallError."""
         answer = await account.call(
             "sagemaker-runtime",
             "InvokeEndpoint",
@@ -208,16 +206,7 @@ class SageMakerHost:
             Accept="application/json",
             Body=body,
         )
-        from botocore.exceptions import BotoCoreError  # with the first answer: an operator without AWS does not load it
-
-        stream = answer["Body"]
-        try:
-            told: bytes = await asyncio.to_thread(stream.read, _MOST_READ)
-        except (BotoCoreError, OSError) as broken:
-            where = Where("sagemaker-runtime", "InvokeEndpoint")
-            raise Unavailable(where, f"{where}: the answer broke off: {type(broken).__name__}") from broken
-        finally:
-            stream.close()
+        told: bytes = answer["Body"]
         return told.decode("utf-8", "replace")
 
     async def words(self, ctx: Pass, found: Hosted) -> str:

@@ -16,7 +16,6 @@ from millrace_local_aws import LocalAws
 from support.aws import ACCOUNT, a_cloud, allowing, make_role
 from support.sagemaker import World, a_world
 
-pytest.importorskip("millrace_local_aws.services.sagemaker", reason="this local AWS has no SageMaker yet")
 Object = dict[str, Any]
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from millrace.aws import errors as aws_errors
+from millrace.aws import listing
 from millrace.engine import conditions
 from millrace.engine.cache import Key
 from millrace.engine.errors import NameConflict
 from millrace_controllers.trainingjob import CONTROLLER
 from millrace_controllers.trainingjob.reconcile import SAGE_MAKER
 from millrace_local_aws import LocalAws
-from support.aws import ACCOUNT
+from support.aws import ACCOUNT, until
 from support.sagemaker import UID, World, a_world
 
 pytest.importorskip("millrace_local_aws.services.sagemaker", reason="this local AWS has no SageMaker yet")
@@ -187,3 +188,29 @@ async def test_without_an_account_it_waits_and_says_for_what(still: LocalAws) ->
         assert world.reason == "AccountNotReady"
         with pytest.raises(aws_errors.AccountNotReady, match="CloudAccount 'other' does not exist"):
             world.a_pass().account("other")
+
+
+async def test_without_events_the_shared_listing_wakes_what_changed_and_nothing_else(
+    still: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ListTrainingJobs says of a job must equal what DescribeTrainingJob says of it, or every listing would wake every job."""
+    monkeypatch.setattr(listing, "FASTEST", 0.02)
+    monkeypatch.setattr(listing, "SLOWEST", 0.05)
+    async with a_world(still) as world:
+        other = World(still, world.cloud, uid="ffffffff-0000-4000-8000-000000000000", runID="other")
+        other.object["metadata"]["name"] = "other"
+        other.cloud.wake = world.woken.append
+        await world.once()
+        listed = still.admin.requests("sagemaker.ListTrainingJobs")
+        await until(lambda: still.admin.requests("sagemaker.ListTrainingJobs") > listed + 3, "some listings")
+        assert world.woken == [], "nothing has changed"
+        world.step(60)
+        await until(lambda: world.woken, "the job has changed")
+        await other.once()
+        await world.once()
+        described = still.admin.requests("sagemaker.DescribeTrainingJob")
+        world.woken.clear()
+        world.step(600)
+        await until(lambda: len(world.woken) == 2, "both have ended")
+        assert {key.name for key in world.woken} == {"gpt", "other"}
+        assert still.admin.requests("sagemaker.DescribeTrainingJob") == described, "one List for all, no Get for each"

@@ -38,6 +38,18 @@ async def test_a_run_ends_with_a_model_that_was_read_back_and_a_cost(still: Loca
         assert world.jobs() == {"gpt-0a1b2c-1": "Completed"}
 
 
+async def test_what_a_limited_run_costs_at_most_is_told_before_it_begins(still: LocalAws) -> None:
+    async with a_world(still, limits={"maxRuntimeSeconds": 7200}, inputs=[{"name": "train", "uri": "s3://data/train/"}]) as world:
+        await world.once()
+        assert world.told["cost"] == {"estimatedUSD": "3.03", "hourlyUSD": "1.52", "accruedUSD": "0.00"}
+
+
+async def test_a_type_without_a_price_has_no_cost_rather_than_none(still: LocalAws) -> None:
+    async with a_world(still, sageMaker={"instanceType": "ml.g5.xlarge"}) as world:
+        await world.once()
+        assert "cost" not in world.told
+
+
 async def test_tags_tell_whose_the_job_is_and_the_account_hears_of_it(still: LocalAws) -> None:
     async with a_world(still, tags={"team": "a"}) as world:
         await world.once()

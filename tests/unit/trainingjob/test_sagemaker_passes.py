@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from millrace.aws import errors as aws_errors
-from millrace.aws import listing
+from millrace.aws import listing, plumbing
+from millrace.aws.plumbing import Plumbing
 from millrace.engine import conditions
 from millrace.engine.cache import Key
 from millrace.engine.errors import NameConflict
@@ -226,3 +227,24 @@ async def test_without_events_the_shared_listing_wakes_what_changed_and_nothing_
         await until(lambda: len(world.woken) == 2, "both have ended")
         assert {key.name for key in world.woken} == {"gpt", "other"}
         assert still.admin.requests("sagemaker.DescribeTrainingJob") == described, "one List for all, no Get for each"
+
+
+@pytest.mark.parametrize("fault", [None, "duplicate-events", "reorder-events"])
+async def test_a_change_of_the_job_is_heard_by_its_arn_within_two_seconds(still: LocalAws, fault: str | None) -> None:
+    """From SageMaker through EventBridge, the managed rule and queue, to the id that status names."""
+    async with a_world(still) as world:
+        account = world.a_pass().account()
+        wanted = Plumbing("millrace-team-a-default-0a1b2c", "us-east-1", ACCOUNT)
+        url = await plumbing.ensure(account, wanted, {})
+        await world.once()
+        heard: list[str] = []
+        world.cloud.wake_by_id = lambda id_: heard.append(id_) or 1  # type: ignore[func-returns-value]
+        await world.cloud.listen(account, url)
+        await until(lambda: world.told["externalID"] in heard, "the events of its creation")
+        heard.clear()
+        if fault:
+            still.admin.add_fault(fault, service="sagemaker", times=1)
+        for _ in range(3):
+            world.step(60)
+        await until(lambda: world.told["externalID"] in heard, "the events of what came then", seconds=2)
+        assert set(heard) == {world.told["externalID"]}

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 
 from millrace.aws import errors as aws_errors
+from millrace.aws import listing, plumbing
+from millrace.aws.plumbing import Plumbing
 from millrace.engine import conditions
 from millrace.engine.cache import Key
 from millrace.engine.errors import NameConflict
 from millrace_controllers.trainingjob import CONTROLLER
 from millrace_controllers.trainingjob.reconcile import SAGE_MAKER
 from millrace_local_aws import LocalAws
-from support.aws import ACCOUNT
+from support.aws import ACCOUNT, until
 from support.sagemaker import UID, World, a_world
 
 Object = dict[str, Any]
@@ -34,6 +36,18 @@ async def test_a_run_ends_with_a_model_that_was_read_back_and_a_cost(still: Loca
         await world.once()
         assert world.told == before
         assert world.jobs() == {"gpt-0a1b2c-1": "Completed"}
+
+
+async def test_what_a_limited_run_costs_at_most_is_told_before_it_begins(still: LocalAws) -> None:
+    async with a_world(still, limits={"maxRuntimeSeconds": 7200}, inputs=[{"name": "train", "uri": "s3://data/train/"}]) as world:
+        await world.once()
+        assert world.told["cost"] == {"estimatedUSD": "3.03", "hourlyUSD": "1.52", "accruedUSD": "0.00"}
+
+
+async def test_a_type_without_a_price_has_no_cost_rather_than_none(still: LocalAws) -> None:
+    async with a_world(still, sageMaker={"instanceType": "ml.g5.xlarge"}) as world:
+        await world.once()
+        assert "cost" not in world.told
 
 
 async def test_tags_tell_whose_the_job_is_and_the_account_hears_of_it(still: LocalAws) -> None:
@@ -186,3 +200,50 @@ async def test_without_an_account_it_waits_and_says_for_what(still: LocalAws) ->
         assert world.reason == "AccountNotReady"
         with pytest.raises(aws_errors.AccountNotReady, match="CloudAccount 'other' does not exist"):
             world.a_pass().account("other")
+
+
+async def test_without_events_the_shared_listing_wakes_what_changed_and_nothing_else(
+    still: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ListTrainingJobs says of a job must equal what DescribeTrainingJob says of it, or every listing would wake every job."""
+    monkeypatch.setattr(listing, "FASTEST", 0.02)
+    monkeypatch.setattr(listing, "SLOWEST", 0.05)
+    async with a_world(still) as world:
+        other = World(still, world.cloud, uid="ffffffff-0000-4000-8000-000000000000", runID="other")
+        other.object["metadata"]["name"] = "other"
+        other.cloud.wake = world.woken.append
+        await world.once()
+        listed = still.admin.requests("sagemaker.ListTrainingJobs")
+        await until(lambda: still.admin.requests("sagemaker.ListTrainingJobs") > listed + 3, "some listings")
+        assert world.woken == [], "nothing has changed"
+        world.step(60)
+        await until(lambda: world.woken, "the job has changed")
+        await other.once()
+        await world.once()
+        described = still.admin.requests("sagemaker.DescribeTrainingJob")
+        world.woken.clear()
+        world.step(600)
+        await until(lambda: len(world.woken) == 2, "both have ended")
+        assert {key.name for key in world.woken} == {"gpt", "other"}
+        assert still.admin.requests("sagemaker.DescribeTrainingJob") == described, "one List for all, no Get for each"
+
+
+@pytest.mark.parametrize("fault", [None, "duplicate-events", "reorder-events"])
+async def test_a_change_of_the_job_is_heard_by_its_arn_within_two_seconds(still: LocalAws, fault: str | None) -> None:
+    """From SageMaker through EventBridge, the managed rule and queue, to the id that status names."""
+    async with a_world(still) as world:
+        account = world.a_pass().account()
+        wanted = Plumbing("millrace-team-a-default-0a1b2c", "us-east-1", ACCOUNT)
+        url = await plumbing.ensure(account, wanted, {})
+        await world.once()
+        heard: list[str] = []
+        world.cloud.wake_by_id = lambda id_: heard.append(id_) or 1  # type: ignore[func-returns-value]
+        await world.cloud.listen(account, url)
+        await until(lambda: world.told["externalID"] in heard, "the events of its creation")
+        heard.clear()
+        if fault:
+            still.admin.add_fault(fault, service="sagemaker", times=1)
+        for _ in range(3):
+            world.step(60)
+        await until(lambda: world.told["externalID"] in heard, "the events of what came then", seconds=2)
+        assert set(heard) == {world.told["externalID"]}

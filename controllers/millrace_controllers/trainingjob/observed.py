@@ -157,6 +157,8 @@ class Observed:
     """Nodes of this attempt that are not healthy, and why."""
     hourly: Decimal | None = None
     """US dollars an hour while an attempt runs; None where nobody knows."""
+    estimated: Decimal | None = None
+    """US dollars that the run costs at most, where its time is limited."""
 
     def newest_push(self, pod: RankPod) -> Push | None:
         """The newest report of any process of a pod."""

@@ -190,7 +190,8 @@ def outcome(decision: Decision, old: Object, observed: Observed, lineage: Object
     if decision.final:
         fields.update(_final(decision, old, observed, now))
     if observed.hourly is not None:
-        fields["cost"] = costs.fields(observed.hourly, accrued=plan.accrued(observed.hourly, {**old, **fields}, now))
+        so_far = plan.accrued(observed.hourly, {**old, **fields}, now)
+        fields["cost"] = costs.fields(observed.hourly, estimated=observed.estimated, accrued=so_far)
     message = _message(decision)
     written_down = decision.end is not None or decision.final
     return Outcome(

@@ -173,3 +173,60 @@ def test_an_update_with_a_container_that_fails_leaves_the_old_one_answering(stag
     assert "did not pass the ping" in found["FailureReason"]
     answer = stage.runtime.invoke_endpoint(EndpointName="endpoint", Body=json.dumps({"x": 1}))
     assert json.load(answer["Body"])["y"] == pytest.approx(2, abs=0.1)
+
+
+def test_what_runs_beside_a_container_in_a_pod_brings_inputs_and_takes_results(tmp_path: Path) -> None:
+    import os
+    import subprocess
+
+    from millrace_local_aws.dataplane import contract
+    from millrace_local_aws.dataplane.manifests import Placement, training
+    from millrace_local_aws.dataplane.pod import Pod
+    from millrace_local_aws.dataplane.runner import Channel, TrainingTask
+
+    channel = Channel("train", "data", "train/", {"TrainingInputMode": "File"})
+    task = TrainingTask(
+        "123456789012/us-east-1/job/1",
+        "job",
+        "123456789012",
+        "us-east-1",
+        IMAGE,
+        (),
+        (),
+        {},
+        {"steps": "5"},
+        "ml.g5.xlarge",
+        1,
+        (channel,),
+        ("data", "out/job"),
+        ("data", "kept", "/opt/ml/checkpoints"),
+    )
+    with local_aws() as aws:
+        s3 = aws.client("s3")
+        s3.create_bucket(Bucket="data")
+        s3.put_object(Bucket="data", Key="train/deep/rows.csv", Body=b"1,2\n")
+        place = Placement("default", "local-aws:1", aws.endpoint_url, {"*": {"image": "trainer:1", "command": ["run"]}})
+        spec = training(place, task)["spec"]["template"]["spec"]
+        told = {one["name"]: one["value"] for one in spec["initContainers"][0]["env"]}
+        pod = Pod(json.loads(told["MILLRACE_TASK"]), told["MILLRACE_LOCAL_AWS"], tmp_path)
+        pod.prepare()
+        environment = os.environ | contract.training_environment(tmp_path, task)
+        subprocess.run([sys.executable, str(PROGRAM), "train"], env=environment, check=True, capture_output=True, timeout=60)
+        pod.collect()
+        keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket="data")["Contents"]]
+        assert keys == ["kept/state.json", "out/job/output/model.tar.gz", "out/job/output/output.tar.gz", "train/deep/rows.csv"]
+
+
+def test_a_pods_manifest_runs_what_the_image_map_says_without_privileges() -> None:
+    from millrace_local_aws.dataplane.manifests import MAIN, Placement, serving
+    from millrace_local_aws.dataplane.runner import EndpointTask
+
+    place = Placement("default", "local-aws:1", "http://local-aws:4566", {"*/trainer:*": "ours/trainer:2"})
+    task = EndpointTask(
+        "a/r/e/1/v", "e", "v", "123456789012", "us-east-1", IMAGE, {"K": "1"}, ("data", "m.tar.gz"), "ml.g5.xlarge"
+    )
+    spec = serving(place, task)["spec"]["template"]["spec"]
+    (main,) = spec["containers"]
+    assert (main["name"], main["image"], main["args"], "command" in main) == (MAIN, "ours/trainer:2", ["serve"], False)
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert main["readinessProbe"]["httpGet"] == {"path": "/ping", "port": 8080}

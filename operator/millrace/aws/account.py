@@ -8,6 +8,7 @@ raises the errors of aws/errors.py; those that a backend does not handle go thro
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -83,10 +84,11 @@ class Account:
 
     async def _renewed(self, *call: Any, **named: Any) -> Answer:
         """Once more with new credentials where AWS says that they are too old."""
+        began = time.monotonic()
         try:
             return await self._once(*call, **named)
         except Expired:
-            self.caller.sessions.renew()
+            await asyncio.get_running_loop().run_in_executor(self.executor, self.caller.sessions.renew, began)
             return await self._once(*call, **named)
 
     async def find(self, service: str, operation: str, **parameters: Any) -> Answer | None:

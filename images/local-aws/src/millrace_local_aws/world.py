@@ -14,6 +14,7 @@ from millrace_local_aws.service import Service
 from millrace_local_aws.state.store import Store
 
 if TYPE_CHECKING:
+    from millrace_local_aws.dataplane.kubernetes import Kubernetes
     from millrace_local_aws.dataplane.runner import Reports, Runner
     from millrace_local_aws.services.events.bus import Bus
     from millrace_local_aws.services.logs.events import LogStore
@@ -40,6 +41,7 @@ class World:
     logs: LogStore
     reports: Reports
     runner: Runner
+    data_plane: Kubernetes | None = None
 
     def __init__(self, folder: Path, speed: float | None, start: float | None, settings: Settings) -> None:
         self.folder = folder

@@ -229,6 +229,7 @@ class KubernetesTraining(Model):
 
 
 ARN = Annotated[str, Field(max_length=2048, pattern=r"^arn:aws[a-z-]*:[a-z0-9-]+:[a-z0-9-]*:([0-9]{12}|aws)?:[^\s]+$")]
+Argument = Annotated[str, Field(max_length=256)]
 
 
 class Script(Model):
@@ -253,8 +254,8 @@ class Algorithm(Model):
     }
 
     image: Image | None = Field(default=None, description="An image in ECR that keeps SageMaker's training container contract.")
-    command: list[str] | None = Field(default=None, min_length=1, max_length=100, description="Entry point of the image.")
-    args: list[str] | None = Field(default=None, max_length=100, description="Arguments.")
+    command: list[Argument] | None = Field(default=None, min_length=1, max_length=100, description="Entry point of the image.")
+    args: list[Argument] | None = Field(default=None, max_length=100, description="Arguments.")
     script: Script | None = Field(default=None, description="A script that a framework image runs.")
     algorithm_arn: ARN | None = Field(
         default=None, alias="algorithmARN", description="An algorithm of the account, or of the Marketplace once subscribed to."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from millrace.aws import errors, tags
+from millrace.aws import costs, errors, tags
 from millrace.aws.listing import Listed
 from millrace.data.prices import TRAINING
 from millrace.engine.controller import Pass
@@ -41,7 +41,14 @@ class SageMakerTrainer:
         elif (done := await self._done_before(ctx, account)) is not None:
             return Observed(_done(current), verification=Verification(ctx.uid, done["report"]))
         leftovers = await self._leftovers(ctx, account, number) if described is None else ()
-        return Observed(current, leftovers, await self._verification(ctx, account, current), hourly=self._hourly(ctx, account))
+        hourly = self._hourly(ctx, account)
+        return Observed(
+            current,
+            leftovers,
+            await self._verification(ctx, account, current),
+            hourly=hourly,
+            estimated=self._estimated(ctx, hourly),
+        )
 
     def _account(self, ctx: Pass) -> Account:
         return ctx.account(ctx.spec.account)
@@ -52,6 +59,10 @@ class SageMakerTrainer:
     def _hourly(self, ctx: Pass, account: Account) -> Decimal | None:
         price = ctx.clouds.prices.hourly(account.region, TRAINING, ctx.spec.sage_maker.instance_type)
         return None if price is None else price * int(ctx.spec.sage_maker.instance_count)
+
+    def _estimated(self, ctx: Pass, hourly: Decimal | None) -> Decimal | None:
+        limit = ctx.spec.limits.max_runtime_seconds if ctx.spec.limits else None
+        return None if limit is None else costs.of_time(hourly, limit)
 
     async def _described(self, account: Account, name: str) -> Object | None:
         return await account.find("sagemaker", "DescribeTrainingJob", TrainingJobName=name)

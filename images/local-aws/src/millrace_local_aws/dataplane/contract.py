@@ -141,6 +141,12 @@ def snapshot(path: Path, target: Path) -> bool:
     return True
 
 
+def below(prefix: str, key: str) -> str:
+    """A key's name in its channel: behind the prefix where that is a folder, else behind the prefix's own folder."""
+    folder = prefix.rstrip("/") + "/"
+    return key[len(folder) :] if key.startswith(folder) else key[prefix.rfind("/") + 1 :]
+
+
 def plain(task: TrainingTask | EndpointTask) -> dict[str, Any]:
     """A task as JSON has it."""
     return asdict(task)

@@ -120,7 +120,7 @@ class Processes(Runner):
         if s3.buckets.get("", bucket) is None:
             return
         for found in s3.keys(bucket, prefix):
-            name = _below(prefix, found.key)
+            name = contract.below(prefix, found.key)
             if name and not found.key.endswith("/"):
                 await asyncio.to_thread(contract.fetch, s3.pieces(found.files, 0, found.size), folder / name)
 
@@ -296,12 +296,6 @@ class Processes(Runner):
         await asyncio.gather(*(one.watcher for one in everything if one.watcher is not None), return_exceptions=True)
         if self._session is not None:
             await self._session.close()
-
-
-def _below(prefix: str, key: str) -> str:
-    """A key's name in its channel: behind the prefix where that is a folder, else behind the prefix's own folder."""
-    folder = prefix.rstrip("/") + "/"
-    return key[len(folder) :] if key.startswith(folder) else key[prefix.rfind("/") + 1 :]
 
 
 async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

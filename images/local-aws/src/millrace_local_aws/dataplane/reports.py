@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from millrace_local_aws.admin.api import Body, route
 from millrace_local_aws.dataplane.runner import Ended, Runner
 
 if TYPE_CHECKING:
@@ -65,4 +66,21 @@ def make_runner(world: World) -> Runner:
         from millrace_local_aws.dataplane.processes import Processes
 
         return Processes(world, **world.settings.runner_options)
+    if name == "kubernetes":
+        from millrace_local_aws.dataplane.kubernetes import Kubernetes
+
+        return Kubernetes(world, **world.settings.runner_options)
     raise ValueError(f"no runner {name}")
+
+
+@route("GET", "dataplane/task")
+def told(world: World, body: Body) -> Any:
+    """The container beside asks: has the user's ended, is it to stop?"""
+    return world.data_plane.told(body["task"]) if world.data_plane is not None else {"ended": True, "signal": None}
+
+
+@route("POST", "dataplane/stored")
+def stored(world: World, body: Body) -> Any:
+    """The container beside says that all is in S3."""
+    if world.data_plane is not None:
+        world.data_plane.stored(body["task"], body.get("failure"))

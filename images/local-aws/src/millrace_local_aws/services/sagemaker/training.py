@@ -77,6 +77,8 @@ def _check_resources(call: Call, request: Input) -> None:
         raise invalid("ResourceConfig with an InstanceType is required")
     if resources.get("KeepAlivePeriodInSeconds"):
         raise NotServed("sagemaker", "CreateTrainingJob with KeepAlivePeriodInSeconds")
+    if int(resources.get("InstanceCount", 1)) > 1 and call.world.settings.runner != "scripted":
+        raise NotServed("sagemaker", "CreateTrainingJob with several instances")
     use = "spot" if request.get("EnableManagedSpotTraining") else "training"
     check_quota(call, use, resources["InstanceType"], int(resources.get("InstanceCount", 1)))
 

@@ -63,6 +63,7 @@ lint: env verify ## Format, lint, types and import rules
 	$(VENV)/bin/mypy
 	cd images/local-aws && ../../$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
+	cd images/local-aws && PYTHONPATH=src ../../$(VENV)/bin/lint-imports --no-logo
 
 .PHONY: generate
 generate: env ## Write CRDs, RBAC, charts' copies and the generated parts of docs/

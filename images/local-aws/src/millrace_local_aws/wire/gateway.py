@@ -8,7 +8,7 @@ import inspect
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from millrace_local_aws.access.authorize import context_of, decide, denied
 from millrace_local_aws.access.policies import Decision, Question
@@ -18,10 +18,13 @@ from millrace_local_aws.service import Call, Service
 from millrace_local_aws.wire import protocols, rest_routes
 from millrace_local_aws.wire.errors import AwsError, NotServed
 from millrace_local_aws.wire.incoming import Incoming, Outgoing
-from millrace_local_aws.wire.models import OperationModel, known_services, operation_model
+from millrace_local_aws.wire.models import known_services, operation_model
 from millrace_local_aws.wire.shapes import summary, violations
 from millrace_local_aws.wire.sigv4 import Signed, signed
 from millrace_local_aws.world import World
+
+if TYPE_CHECKING:
+    from millrace_local_aws.wire.models import OperationModel
 
 LOG = logging.getLogger(__name__)
 Labels = dict[str, str]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 1.0
 PING_SECONDS = 0.2
+PID = ".pid"
 _HIDDEN_HEADERS = {"content-length", "transfer-encoding", "connection"}
 
 
@@ -54,6 +55,7 @@ class Processes(Runner):
         self._world = world
         self._images = images or {}
         self._folder = world.folder / "processes"
+        _end_orphans(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._training: dict[str, Running] = {}
         self._serving: dict[str, Running] = {}
@@ -142,7 +144,7 @@ class Processes(Runner):
         return code if code >= 0 else 128 - code
 
     async def _spawn(self, command: list[str], environment: dict[str, str], root: Path) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *command,
             cwd=root,
             env=contract.tidy_environment() | environment,
@@ -152,6 +154,8 @@ class Processes(Runner):
             start_new_session=True,
             limit=1 << 20,
         )
+        (root / PID).write_text(str(process.pid))
+        return process
 
     async def _log(self, task: str, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -307,6 +311,17 @@ async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         raise ConnectionError(str(error)) from error
     finally:
         answer.release()
+
+
+def _end_orphans(folder: Path) -> None:
+    """What an earlier server left running when it was killed: only processes that work in our folder."""
+    for path in folder.glob(f"*/{PID}"):
+        number = int(path.read_text() or 0)
+        with contextlib.suppress(OSError):
+            if number and f"SAGEMAKER_BASE_DIR={path.parent}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(
+                b"\0"
+            ):
+                os.killpg(number, signal.SIGKILL)
 
 
 def _free_port() -> int:

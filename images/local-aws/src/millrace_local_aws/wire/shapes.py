@@ -6,10 +6,12 @@ Used on every request (the client's fault) and on every answer (ours). Messages 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from millrace_local_aws.wire.models import Shape
 from millrace_local_aws.wire.patterns import matches
+
+if TYPE_CHECKING:
+    from millrace_local_aws.wire.models import Shape
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),

@@ -29,7 +29,7 @@ pytestmark = [
 @pytest.fixture
 def aws() -> Iterator[LocalAws]:
     images = {"*/trainer:*": [sys.executable, str(PROGRAMS / "trainer.py")]}
-    with local_aws(speed=100, runner="processes", runner_options={"images": images}) as made:
+    with local_aws(pace=0.01, runner="processes", runner_options={"images": images}) as made:
         yield made
 
 

@@ -24,9 +24,9 @@ METRICS = [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]
 
 @pytest.fixture
 def aws() -> Iterator[LocalAws]:
-    """A hundred times as fast as AWS; the programs run at their own pace."""
+    """States pass a hundred times as fast as AWS's; the clock, and with it every limit, is real."""
     images = {"*/trainer:*": [sys.executable, str(PROGRAM)]}
-    with local_aws(speed=100, runner="processes", runner_options={"images": images}) as made:
+    with local_aws(pace=0.01, runner="processes", runner_options={"images": images}) as made:
         yield made
 
 
@@ -131,7 +131,7 @@ def test_a_stopped_job_gets_sigterm_and_keeps_its_model(stage: Stage) -> None:
 
 
 def test_an_interrupted_spot_job_goes_on_from_its_checkpoint(stage: Stage) -> None:
-    stage.plan("training", "interrupt", after=100)
+    stage.plan("training", "interrupt", after=1)
     request = job(stage, steps="120", pause="0.02") | {
         "EnableManagedSpotTraining": True,
         "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200},

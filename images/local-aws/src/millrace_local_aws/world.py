@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Settings:
-    """What a user chooses. `durations` are seconds of the clock by state, such as `sagemaker.endpoint/Creating`."""
+    """What a user chooses. `durations` are seconds of the clock by state, such as `sagemaker.endpoint/Creating`; `pace` is
+    a factor on all others, to be quick without a fast clock."""
 
     enforce_iam: bool = False
     runner: str = "scripted"
     runner_options: dict[str, Any] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
+    pace: float = 1.0
 
 
 class World:

@@ -97,7 +97,7 @@ def serve() -> None:
         print("I will not serve", flush=True)
         sys.exit(1)
     Handler.slope = json.loads((BASE / "model/slope.json").read_text())["slope"]
-    ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+    ThreadingHTTPServer(("0.0.0.0", int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))), Handler).serve_forever()
 
 
 if __name__ == "__main__":

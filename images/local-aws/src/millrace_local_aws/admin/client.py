@@ -62,7 +62,7 @@ class Admin:
         return list(self.call("GET", "faults"))
 
     def settings(self, **changes: Any) -> dict[str, Any]:
-        """Read them, or change `enforce_iam` (bool) or `durations` (seconds of the clock by state)."""
+        """Read them, or change `enforce_iam` (bool), `pace`, or `durations` (seconds of the clock by state)."""
         return dict(self.call("POST", "settings", changes) if changes else self.call("GET", "settings"))
 
     def state(self, kind: str | None = None) -> dict[str, list[dict[str, Any]]]:

@@ -1,4 +1,7 @@
-"""How long states last, in seconds of the clock: about what AWS takes. Settings replace single ones."""
+"""How long states last, in seconds of the clock: about what AWS takes. Settings replace single ones, or make all of them shorter.
+
+With containers that really run, a short pace is better than a fast clock: a limit of an hour stays an hour.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ DURATIONS = {
     "sagemaker.training/Training": 120.0,
     "sagemaker.training/Uploading": 15.0,
     "sagemaker.training/Stopping": 15.0,
-    "sagemaker.training/Grace": 120.0,
     "sagemaker.training/Interrupted": 120.0,
     "sagemaker.training/Deleting": 5.0,
     "sagemaker.endpoint/Creating": 180.0,
@@ -28,4 +30,9 @@ DURATIONS = {
 
 def duration(world: World, state: str) -> float:
     """Of a state such as `sagemaker.endpoint/Creating`."""
-    return float(world.settings.durations.get(state, DURATIONS[state]))
+    return float(world.settings.durations.get(state, DURATIONS[state] * world.settings.pace))
+
+
+def container_seconds(world: World, seconds: float) -> float:
+    """Seconds of the clock in which a container has so many of its own: real ones are no faster for a fast clock."""
+    return seconds if world.settings.runner == "scripted" else seconds * max(1.0, world.clock.speed)

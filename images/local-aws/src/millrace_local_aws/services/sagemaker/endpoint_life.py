@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from millrace_local_aws.dataplane.runner import UNHEALTHY, EndpointTask
-from millrace_local_aws.engine.durations import duration
+from millrace_local_aws.engine.durations import container_seconds, duration
 from millrace_local_aws.engine.scheduler import action
 from millrace_local_aws.services.sagemaker import plans, tags
 from millrace_local_aws.services.sagemaker.algorithms import lookup
@@ -132,7 +132,7 @@ def provision(world: World, scope: str, name: str, generation: int) -> None:
     for one in _coming(record):
         world.runner.start_endpoint(_task(scope, record, generation, one))
         arguments = {"scope": scope, "name": name, "generation": generation, "variant": one["VariantName"]}
-        world.scheduler.after(one["_timeout"], "endpoint.timeout", **arguments)
+        world.scheduler.after(container_seconds(world, one["_timeout"]), "endpoint.timeout", **arguments)
 
 
 @action("endpoint.timeout")

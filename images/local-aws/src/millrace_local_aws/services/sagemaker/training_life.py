@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from millrace_local_aws.dataplane.runner import Channel, Ended, TrainingTask
-from millrace_local_aws.engine.durations import duration
+from millrace_local_aws.engine.durations import container_seconds, duration
 from millrace_local_aws.engine.scheduler import action
 from millrace_local_aws.services import cloudwatch
 from millrace_local_aws.services.sagemaker import plans, tags
@@ -102,6 +102,12 @@ def _after(world: World, scope: str, record: Record, state: str, name: str) -> N
     world.scheduler.after(
         duration(world, f"sagemaker.training/{state}"), name, scope=scope, name=_name(record), attempt=record["_attempt"]
     )
+
+
+def _grace(world: World, scope: str, record: Record) -> None:
+    """SIGKILL two of the container's own minutes after SIGTERM."""
+    wait = container_seconds(world, 120.0)
+    world.scheduler.after(wait, "training.kill", scope=scope, name=_name(record), attempt=record["_attempt"])
 
 
 def _current(world: World, scope: str, name: str, attempt: int | None, *secondary: str) -> Record | None:
@@ -277,7 +283,7 @@ def stop(world: World, scope: str, record: Record, goal: str, message: str) -> N
     enter(world, scope, record, "Stopping", "Stopping", message)
     if before == "Training":
         world.runner.stop_training(task_id(scope, record))
-        _after(world, scope, record, "Grace", "training.kill")
+        _grace(world, scope, record)
     else:
         _after(world, scope, record, "Stopping", "training.stopped")
 
@@ -316,7 +322,7 @@ def interrupt(world: World, scope: str, name: str, attempt: int) -> None:
     record["_goal"] = "Interrupted"
     save(world, scope, record)
     world.runner.stop_training(task_id(scope, record))
-    _after(world, scope, record, "Grace", "training.kill")
+    _grace(world, scope, record)
 
 
 def _interrupted(world: World, scope: str, record: Record) -> None:

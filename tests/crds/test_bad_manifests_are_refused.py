@@ -173,7 +173,7 @@ BAD = [
     D("a check that there is not", "Unsupported value", spec__quality={"failOn": [{"check": "Luck", "above": "0"}]}),
     D("a digest that is none", "spec.source.https.sha256", spec__source={"https": {"url": "https://x/y", "sha256": "abc"}}),
     D("a name too long for its children's", "at most 40 characters", metadata__name="d" * 41),
-    T("no backend", "`kubernetes` must be set", spec__kubernetes=REMOVE, spec__metrics=REMOVE),
+    T("no backend", "exactly one of `kubernetes`, `sageMaker`", spec__kubernetes=REMOVE, spec__metrics=REMOVE),
     T("neither image nor runtime", "`image` or `runtime` must be set", spec__kubernetes__image=REMOVE),
     T(
         "a command beside a runtime",

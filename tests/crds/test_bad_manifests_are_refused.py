@@ -51,6 +51,26 @@ ACCOUNT: Object = {
         "budget": {"monthlyUSD": "500"},
     },
 }
+SAGE_MAKER: Object = {
+    "apiVersion": "millrace.dev/v1alpha1",
+    "kind": "TrainingJob",
+    "metadata": {"name": "s"},
+    "spec": {
+        "inputs": [{"name": "train", "uri": "s3://data/train/"}],
+        "output": {"uri": "s3://data/models"},
+        "metrics": [{"name": "loss", "regex": "loss ([0-9.]+)"}],
+        "limits": {"maxCostUSD": "20"},
+        "tags": {"team": "a"},
+        "sageMaker": {
+            "algorithm": {"image": "repo/x:1", "command": ["train"]},
+            "roleARN": ROLE,
+            "instanceType": "ml.g5.2xlarge",
+            "spot": {"maxWaitSeconds": 600},
+            "vpc": {"subnets": ["subnet-1"], "securityGroupIDs": ["sg-1"]},
+        },
+    },
+}
+ALGORITHM = "arn:aws:sagemaker:us-east-1:865070037744:algorithm/tune-1"
 NEMO = {"runtime": "nemo", "nodes": 2}
 
 
@@ -66,7 +86,33 @@ def A(reason: str, message: str, **changes: Any) -> Any:  # noqa: N802
     return pytest.param(ACCOUNT, {k.replace("__", "."): v for k, v in changes.items()}, message, id=f"CloudAccount: {reason}")
 
 
+def S(reason: str, message: str, **changes: Any) -> Any:  # noqa: N802
+    changed_ = {k.replace("__", "."): v for k, v in changes.items()}
+    return pytest.param(SAGE_MAKER, changed_, message, id=f"TrainingJob on SageMaker: {reason}")
+
+
 BAD = [
+    S("both members", "exactly one of `kubernetes`, `sageMaker`", spec__kubernetes={"runtime": "nemo"}),
+    S("a claim as output", "`output.uri` with `sageMaker`", spec__output={"claim": {"name": "c"}}),
+    S("a claim as input", "`inputs[].uri` goes with `sageMaker`", spec__inputs=[{"name": "train", "claim": {"name": "c"}}]),
+    S("checkpoints of pods", "`checkpoint` needs `kubernetes`", spec__checkpoint={"everySteps": 5}),
+    S("no algorithm", "exactly one of `image`, `script`, `algorithmARN`", spec__sageMaker__algorithm={}),
+    S(
+        "two algorithms",
+        "exactly one of",
+        spec__sageMaker__algorithm={"image": "x", "algorithmARN": ALGORITHM},
+        spec__metrics=REMOVE,
+    ),
+    S("metrics of somebody else's algorithm", "`metrics` may not be set", spec__sageMaker__algorithm={"algorithmARN": ALGORITHM}),
+    S("an instance type of EC2", "spec.sageMaker.instanceType", spec__sageMaker__instanceType="g5.2xlarge"),
+    S("an output that is no prefix", "spec.output.uri", spec__output={"uri": "https://data/models"}),
+    S("a role by name", "spec.sageMaker.roleARN", spec__sageMaker__roleARN="sagemaker"),
+    T("a cost limit for pods", "`limits.maxCostUSD` needs `sageMaker`", spec__limits={"maxCostUSD": "5"}),
+    T(
+        "an input in S3 for pods",
+        "`claim` and `datasetRef` with `kubernetes`",
+        spec__inputs=[{"name": "train", "uri": "s3://data/x"}],
+    ),
     A("no region", "spec.region: Required value", spec__region=REMOVE),
     A("a zone is no region", "spec.region", spec__region="us-east-1a"),
     A("an account with hyphens", "spec.expectedAccountID", spec__expectedAccountID="1111-2222-3333"),
@@ -127,7 +173,7 @@ BAD = [
     D("a check that there is not", "Unsupported value", spec__quality={"failOn": [{"check": "Luck", "above": "0"}]}),
     D("a digest that is none", "spec.source.https.sha256", spec__source={"https": {"url": "https://x/y", "sha256": "abc"}}),
     D("a name too long for its children's", "at most 40 characters", metadata__name="d" * 41),
-    T("no backend", "`kubernetes` must be set", spec__kubernetes=REMOVE, spec__metrics=REMOVE),
+    T("no backend", "exactly one of `kubernetes`, `sageMaker`", spec__kubernetes=REMOVE, spec__metrics=REMOVE),
     T("neither image nor runtime", "`image` or `runtime` must be set", spec__kubernetes__image=REMOVE),
     T(
         "a command beside a runtime",
@@ -173,7 +219,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("base", [DATASET, JOB, ACCOUNT], ids=["Dataset", "TrainingJob", "CloudAccount"])
+@pytest.mark.parametrize(
+    "base", [DATASET, JOB, SAGE_MAKER, ACCOUNT], ids=["Dataset", "TrainingJob", "TrainingJob on SageMaker", "CloudAccount"]
+)
 async def test_the_good_manifest_that_the_bad_ones_are_made_from_is_taken(client: Client, base: Object) -> None:
     await tried(client, "default", base)
 
@@ -193,6 +241,7 @@ RUN_CHANGES = {
     "metrics": None,
     "checkpoint": {"everySteps": 5},
     "kubernetes": {"nodes": 3},
+    "accountRef": {"name": "other"},
     "runID": "second",
 }
 STILL_EDITABLE = {

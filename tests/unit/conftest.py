@@ -1,34 +1,8 @@
-"""What unit tests share: properties without a deadline of their own (a busy machine is no fault of the code), and a local AWS."""
+"""Properties without a deadline of their own: a busy machine is no fault of the code."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-import pytest
 from hypothesis import settings
-
-from support.aws import ACCOUNT
-
-if TYPE_CHECKING:
-    from millrace_local_aws import LocalAws
 
 settings.register_profile("millrace", deadline=None)
 settings.load_profile("millrace")
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    """A local AWS with IAM enforced, and the operator's own identity: the root of the account, by a key that local-aws knows.
-
-    Its own faults and unserved operations fail the test.
-    """
-    from millrace_local_aws import local_aws
-
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCOUNT)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
-    with local_aws(enforce_iam=True) as made:
-        yield made

@@ -1,6 +1,7 @@
 """CloudAccount: says who calls to AWS are made as, hears of changes, and adds up what they cost."""
 
 from millrace.api.v1alpha1.cloudaccount import KIND
+from millrace.aws.resolve import concerns_users
 from millrace.engine.controller import Controller
 from millrace_controllers.cloudaccount import reconcile, status
 
@@ -12,4 +13,5 @@ CONTROLLER = Controller(
     children=(),
     rules=(),
     reasons=status.REASONS,
+    tells=concerns_users,
 )

@@ -19,14 +19,16 @@ from millrace_controllers.modelendpoint.observed import Hosted, Memory, Stage, T
 from millrace_controllers.modelendpoint.plan import Move
 
 Object = dict[str, Any]
-_BILLED = frozenset({Stage.SERVING, Stage.UPDATING, Stage.ROLLING_BACK})
+_BILLED = frozenset({Stage.SERVING, Stage.UPDATING, Stage.ROLLING_BACK, Stage.MIXED})
 _STALLED = frozenset({kind.ROLLED_BACK, kind.SERVER_FAILED})
 _AT_ONCE = 0.1
 _SOON = 15.0
+_ASKED_AGAIN = 60.0
 _WITHOUT_EVENTS = 60.0
 _ANEW = 300.0
 _COUNTED = 600.0
-"""Seconds between two writes that tell of nothing but what has accrued."""
+"""Seconds between two writes that tell of nothing but what has accrued, and between two looks at what is at rest."""
+_MICRO = Decimal("0.000001")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Told:
     instance_type: str = ""
     hourly: Decimal | None = None
     """Price of one instance."""
-    suspended: bool = False
+    proven: bool = False
+    """What serves is what is wanted, and has answered."""
 
 
 def memory(status: Object, target: Target) -> Memory:
@@ -62,11 +65,27 @@ def outcome(told: Told, replicas: int, old: Object, now: datetime) -> Outcome:
     """Conditions and fields after a pass."""
     reason, message = _summary(told, replicas)
     return Outcome(
-        (*_verdicts(reason, message), _available(told)),
+        (*_verdicts(reason, message), _available(told.hosted)),
         _fields(told, replicas, old, now),
         _events(reason, message, old, told.target.revision),
         requeue_after=_again(told, reason),
     )
+
+
+def suspended(found: Hosted, old: Object, hourly: Decimal | None, now: datetime) -> Outcome:
+    """Nothing shall be there."""
+    here = found.stage is not Stage.MISSING
+    message = "The endpoint is being taken away" if here else "Nothing runs"
+    told = Told(Move.REMOVE, Target("", None, ""), found, Memory(), hourly=hourly)
+    state = {"endpointName": found.name, "state": found.state}
+    kept = {key: value for key, value in (old.get("sageMaker") or {}).items() if key in {"modelVersion", "image", "scaled"}}
+    fields = {
+        "readyReplicas": 0,
+        "externalID": found.arn or None,
+        "cost": _cost(told, old.get("cost") or {}, now),
+        "sageMaker": {key: value for key, value in {**kept, **state}.items() if value},
+    }
+    return Outcome((*_verdicts(reasons.SUSPENDED, message), _available(found)), fields, requeue_after=_SOON if here else None)
 
 
 def passing_over(target: Target, found: Hosted, held: Memory, old: Object, instance_type: str, why: str) -> Outcome:
@@ -74,15 +93,12 @@ def passing_over(target: Target, found: Hosted, held: Memory, old: Object, insta
     message = f"{instance_type} cannot be had: {why}"
     event = Event(kind.NO_CAPACITY.name, message, "Warning")
     fields = {**_memorised(Told(Move.PASS_OVER, target, found, held), old), "revision": target.revision}
-    return Outcome(_verdicts(kind.LOADING, message), fields, (event,), requeue_after=_AT_ONCE)
+    return Outcome((*_verdicts(kind.LOADING, message), _available(found)), fields, (event,), requeue_after=_AT_ONCE)
 
 
 def without_model(why: str, found: Hosted) -> Outcome:
     """There is no model yet. The TrainingJob wakes the endpoint."""
-    serves = found.stage in _BILLED
-    reason = kind.SERVING if serves else kind.NOTHING_SERVES
-    available = Verdict("Available", "True" if serves else "False", reason.name, "" if serves else "Nothing is there")
-    return Outcome((*_verdicts(kind.MODEL_NOT_READY, why), available))
+    return Outcome((*_verdicts(kind.MODEL_NOT_READY, why), _available(found)), requeue_after=_COUNTED)
 
 
 def deleting() -> Outcome:
@@ -94,8 +110,7 @@ def deleting() -> Outcome:
 
 def _summary(told: Told, replicas: int) -> tuple[Reason, str]:
     found, wanted = told.hosted, told.target.uri
-    if told.suspended:
-        return reasons.SUSPENDED, "Nothing runs" if found.stage is Stage.MISSING else "The endpoint is being taken away"
+    newer = f"; nothing newer is served: {told.target.note}" if told.target.note else ""
     match told.move:
         case Move.REMOVE:
             return kind.LOADING, f"The endpoint that failed is being taken away: {found.failure or found.state}"
@@ -103,16 +118,29 @@ def _summary(told: Told, replicas: int) -> tuple[Reason, str]:
             tried = "; ".join(f"{name}: {why}" for name, why in told.memory.passed_over)
             return kind.NO_CAPACITY, f"No instance type can be had now: {tried}"
         case Move.BROKEN:
-            return kind.SERVER_FAILED, f"The endpoint failed: {found.failure or 'SageMaker does not say why'}"
+            why = found.failure or "SageMaker does not say why"
+            return kind.SERVER_FAILED, f"The endpoint is {found.state}: {why}{_log(told)}"
         case Move.ROLLED_BACK:
             why = f": {found.failure}" if found.failure else ""
-            return kind.ROLLED_BACK, f"SageMaker went back to {found.config}{why}; what the spec asks for does not serve"
+            return (
+                kind.ROLLED_BACK,
+                f"SageMaker went back to {found.config}{why}; what the spec asks for does not serve{_log(told)}",
+            )
         case Move.PROBE if told.note:
             return kind.PROBE_FAILED, f"The golden request failed: {told.note}"
         case Move.PROBE | Move.SCALE | Move.NOTHING:
-            return kind.SERVING, f"{_instances(found.instances)} {_serve(found.instances)} {wanted}"
+            return kind.SERVING, f"{_instances(found.instances)} {_serve(found.instances)} {wanted}{newer}"
+        case Move.WAIT if told.proven and found.stage in _BILLED and not found.pending:
+            return (
+                kind.SERVING,
+                f"{_instances(found.instances)} {_serve(found.instances)} {wanted}; {found.desired} are wanted{newer}",
+            )
         case _:
             return _changing(found, replicas, wanted)
+
+
+def _log(told: Told) -> str:
+    return f"; the log ends: {told.note}" if told.note else ""
 
 
 def _changing(found: Hosted, replicas: int, wanted: str) -> tuple[Reason, str]:
@@ -143,23 +171,25 @@ def _verdicts(reason: Reason, message: str) -> tuple[Verdict, ...]:
     return ready, Verdict(second, "True", reason.name, message)
 
 
-def _available(told: Told) -> Verdict:
-    if told.hosted.stage in _BILLED:
-        return Verdict("Available", "True", kind.SERVING.name, f"{told.hosted.config} gets requests")
+def _available(found: Hosted) -> Verdict:
+    if found.stage in _BILLED:
+        return Verdict("Available", "True", kind.SERVING.name, f"{found.config} gets requests")
     return Verdict("Available", "False", kind.NOTHING_SERVES.name, "No instance gets requests")
 
 
 def _again(told: Told, reason: Reason) -> float | None:
     """Steps of our own follow at once; what SageMaker does is heard of by events, and looked at without them."""
     if reason in _STALLED:
-        return None
+        return _COUNTED
     match told.move:
         case Move.PROBE if told.note:
-            return _SOON
-        case Move.PROBE | Move.SCALE:
+            return _ASKED_AGAIN
+        case Move.PROBE:
             return _AT_ONCE
+        case Move.SCALE:
+            return _SOON
         case Move.NOTHING:
-            return None
+            return _COUNTED
         case Move.NOWHERE:
             return _ANEW
         case _:
@@ -211,14 +241,16 @@ def _cost(told: Told, before: Mapping[str, str], now: datetime) -> Object | None
     if since is None or rate is None:
         return _reckoned(hourly, Decimal(0), now) if billed else None
     passed = seconds_since(since, now) or 0.0
-    if rate == Decimal(costs.text(hourly)) and passed < _COUNTED:
+    if rate == Decimal(costs.text(hourly)) and (passed < _COUNTED or not rate):
         return dict(before)
     grown = (costs.amount(before.get("accruedUSD")) or Decimal(0)) + (costs.of_time(rate, passed) or Decimal(0))
     return _reckoned(hourly, grown, now)
 
 
 def _reckoned(hourly: Decimal, accrued: Decimal, now: datetime) -> Object:
-    return {**(costs.fields(hourly, accrued=accrued) or {}), "accruedAt": stamp(now)}
+    """Accrued to a millionth: it is added to every ten minutes, and roundings would add up."""
+    told = costs.fields(hourly) or {}
+    return {**told, "accruedUSD": format(accrued.quantize(_MICRO), "f"), "accruedAt": stamp(now)}
 
 
 def _events(reason: Reason, message: str, old: Object, revision: str) -> tuple[Event, ...]:

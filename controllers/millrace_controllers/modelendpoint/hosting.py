@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from millrace.api.v1alpha1.modelendpoint import SageMakerServing
+from millrace.data.prices import HOSTING
 from millrace.engine.controller import Pass
 from millrace.engine.outcome import Outcome
 from millrace_controllers.modelendpoint import hosted_status as status
@@ -28,7 +30,7 @@ class _Look:
     hosted: Hosted
     memory: Memory
     types: tuple[str, ...]
-    """Instance types in the order of trying; of a hub model without any, what was taken last."""
+    """Instance types in the order of trying; of a hub model without any, its default once that could not be had."""
     card: hub.Card | None = None
 
     @property
@@ -45,27 +47,39 @@ class _Look:
     def aim(self) -> plan.Aim:
         spec, place = self.ctx.spec, self.place
         config = "" if place is None else config_name(self.hosted.name, self.target.revision, place)
-        return plan.Aim(config, requests.probe_mark(spec), requests.scaling(spec))
+        return plan.Aim(config, requests.probe_mark(spec), requests.scaling(spec), requests.count(spec))
 
 
 async def reconcile(ctx: Pass) -> Outcome:
-    """One pass: which model? observe, decide, act, say."""
+    """One pass: which model? observe, decide, act, say. What is suspended needs no model."""
     found = await BACKEND.observe(ctx)
+    if ctx.spec.suspend:
+        return await _suspended(ctx, found)
     try:
         target = models.target(ctx.spec, ctx.status, lambda name: ctx.lookup("trainingjobs", name))
     except models.ModelNotReady as missing:
         return status.without_model(str(missing), found)
     look = await _look(ctx, target, found)
-    return await _made(look, plan.next_move(found, look.aim, look.memory, suspend=ctx.spec.suspend))
+    return await _made(look, plan.next_move(found, look.aim, look.memory))
+
+
+async def _suspended(ctx: Pass, found: Hosted) -> Outcome:
+    if plan.must_go(found.stage):
+        await BACKEND.remove(ctx, found)
+        found = await BACKEND.observe(ctx)
+    BACKEND.watch(ctx, found)
+    return status.suspended(found, ctx.status, _price(ctx, found.instance_type), ctx.clock.now())
 
 
 async def _look(ctx: Pass, target: Target, found: Hosted) -> _Look:
+    card = None
+    if target.version is None and ctx.spec.model.jump_start is not None:
+        card = await BACKEND.card(ctx, None)
+        target = models.of_version(ctx.spec, card.version)
     memory = status.memory(ctx.status, target)
-    look = _Look(ctx, target, found, memory, tuple(ctx.spec.sage_maker.instance_types or ()))
-    if target.version is None and ctx.spec.model.jump_start is not None and not ctx.spec.suspend:
-        look.card = await BACKEND.card(ctx, None)
-        look.target = models.of_version(ctx.spec, look.card.version)
-        look.memory = status.memory(ctx.status, look.target)
+    types = tuple(ctx.spec.sage_maker.instance_types or (name for name, _ in memory.passed_over))
+    look = _Look(ctx, target, found, memory, types, card)
+    look.memory = plan.remembered(found, look.aim.config, memory)
     return look
 
 
@@ -83,12 +97,18 @@ async def _made(look: _Look, move: Move) -> Outcome:
         case Move.PROBE:
             return await _probed(look)
         case Move.PASS_OVER:
-            return _passed_over(look, found.failure)
-        case Move.BROKEN:
+            return _passed_over(look, found.failure, _tried(look))
+        case Move.BROKEN | Move.ROLLED_BACK:
             return _said(look, move, note=await BACKEND.words(ctx, found))
-        case Move.WAIT | Move.NOTHING | Move.ROLLED_BACK | Move.NOWHERE:
+        case Move.WAIT | Move.NOTHING | Move.NOWHERE:
             pass
     return _said(look, move)
+
+
+def _tried(look: _Look) -> str:
+    """The instance type that there was no room for: of an update it is not the one that serves."""
+    place = look.place
+    return look.types[place] if look.types and place is not None else look.hosted.instance_type
 
 
 async def _begun(look: _Look, move: Move) -> Outcome:
@@ -121,10 +141,10 @@ async def _recipe(look: _Look, place: int) -> tuple[requests.Recipe, str]:
     return hub.recipe(card, model.jump_start, types[place]), types[place]
 
 
-def _passed_over(look: _Look, why: str, instance_type: str = "") -> Outcome:
+def _passed_over(look: _Look, why: str, name: str) -> Outcome:
     """Written down before the next one is tried: what failed must not be tried again after a restart."""
-    name = instance_type or look.hosted.instance_type or look.types[look.place or 0]
-    look.memory = replace(look.memory, passed_over=(*look.memory.passed_over, (name, why[:512])))
+    before = tuple((other, said) for other, said in look.memory.passed_over if other != name)
+    look.memory = replace(look.memory, passed_over=(*before, (name, why[:512])))
     return status.passing_over(look.target, look.hosted, look.memory, look.ctx.status, name, why)
 
 
@@ -132,7 +152,7 @@ async def _probed(look: _Look) -> Outcome:
     """Ask the golden request; what serves well makes what served before superfluous."""
     ctx, probe = look.ctx, look.ctx.spec.probe
     body = (probe.request.body or {}) if probe else await _example(look)
-    answer = await BACKEND.probe(ctx, look.hosted, body, probe.expect if probe else None)
+    answer = await BACKEND.probe(ctx, look.hosted, body, probe)
     if answer.fits:
         look.memory = replace(look.memory, probed=plan.proof(look.hosted.config, look.aim), updating_to="")
         await BACKEND.clean(ctx, look.hosted, (look.hosted.config, look.aim.config))
@@ -148,26 +168,30 @@ def _said(look: _Look, move: Move, *, note: str = "", recipe: requests.Recipe | 
     ctx = look.ctx
     if move in {Move.CREATE, Move.UPDATE, Move.WAIT, Move.REMOVE, Move.SCALE}:
         BACKEND.watch(ctx, look.hosted)
-    region = BACKEND.account(ctx).region
-    kind = look.hosted.instance_type or instance_type
-    price = ctx.clouds.prices.hourly(region, "sagemaker-hosting", kind) if kind else None
     made = status.Told(
         move,
         look.target,
         look.hosted,
         look.memory,
-        note,
-        recipe.image if recipe else "",
-        instance_type,
-        price,
-        suspended=ctx.spec.suspend,
+        note=note,
+        image=recipe.image if recipe else "",
+        instance_type=instance_type,
+        hourly=_price(ctx, look.hosted.instance_type or instance_type),
+        proven=look.memory.probed == plan.proof(look.hosted.config, look.aim) and look.hosted.config == look.aim.config,
     )
     return status.outcome(made, ctx.spec.sage_maker.replicas.min, ctx.status, ctx.clock.now())
 
 
+def _price(ctx: Pass, instance_type: str) -> Decimal | None:
+    """US dollars an hour of one instance; None where it has no price."""
+    if not instance_type:
+        return None
+    return ctx.clouds.prices.hourly(BACKEND.account(ctx).region, HOSTING, instance_type)
+
+
 async def finalize(ctx: Pass) -> Outcome:
     """Endpoint, configurations, models, in this order, until nothing of it is left; or leave it to whoever has the name next."""
-    if ctx.spec.deletion_policy == "Retain" or await BACKEND.delete(ctx):
+    if ctx.spec.deletion_policy == "Retain" or BACKEND.never_began(ctx) or await BACKEND.delete(ctx):
         return Outcome(released=True)
     BACKEND.watch(ctx, await BACKEND.observe(ctx))
     return status.deleting()

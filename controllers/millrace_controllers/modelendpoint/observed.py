@@ -94,6 +94,8 @@ class Stage(Enum):
     UPDATING = "updating"
     """To another configuration, or to another number of instances; the one before serves."""
     ROLLING_BACK = "rolling back"
+    MIXED = "mixed"
+    """An update and the return from it failed: what serves is of both configurations, and costs."""
     FAILED = "failed"
     DELETING = "deleting"
 

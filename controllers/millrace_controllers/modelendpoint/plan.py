@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from millrace_controllers.modelendpoint.observed import Hosted, Memory, Observed, Stage, Target
@@ -40,7 +40,7 @@ class Move(Enum):
     UPDATE = "update"
     """To the configuration that is wanted; SageMaker moves the traffic once its instances are in service."""
     REMOVE = "remove"
-    """The endpoint alone: suspended, failed, or in the way of another try."""
+    """The endpoint alone: it failed, and is in the way of another try."""
     PASS_OVER = "pass over"
     """There is no capacity for the instance type: the next one is tried."""
     PROBE = "probe"
@@ -62,11 +62,12 @@ _CAPACITY = re.compile(r"capacity|InsufficientInstance|CapacityError", re.IGNORE
 @dataclass(frozen=True)
 class Aim:
     """What shall be: the configuration that serves ("" where no instance type is left to try), the golden request that it has
-    answered, and how many instances there are."""
+    answered, and how many instances there are; `count` where that is one number."""
 
     config: str
     probe: str
     scaling: str
+    count: int | None = None
 
 
 def proof(config: str, aim: Aim) -> str:
@@ -74,29 +75,24 @@ def proof(config: str, aim: Aim) -> str:
     return f"{config} {aim.probe}"
 
 
-def next_move(hosted: Hosted, aim: Aim, memory: Memory, *, suspend: bool) -> Move:
-    """What comes next."""
-    if suspend:
-        return _suspended(hosted.stage)
+def next_move(hosted: Hosted, aim: Aim, memory: Memory) -> Move:
+    """What comes next for an endpoint that is not suspended."""
     match hosted.stage:
         case Stage.MISSING:
             return Move.CREATE if aim.config else Move.NOWHERE
         case Stage.FAILED:
             return _failed(hosted, aim.config)
+        case Stage.MIXED:
+            return Move.BROKEN
         case Stage.SERVING:
             return _serving(hosted, aim, memory)
         case _:
             return Move.WAIT
 
 
-def _suspended(stage: Stage) -> Move:
-    match stage:
-        case Stage.MISSING:
-            return Move.NOTHING
-        case Stage.DELETING:
-            return Move.WAIT
-        case _:
-            return Move.REMOVE
+def must_go(stage: Stage) -> bool:
+    """Whether there is something to take away where nothing shall be."""
+    return stage not in {Stage.MISSING, Stage.DELETING}
 
 
 def _failed(hosted: Hosted, wanted: str) -> Move:
@@ -110,10 +106,27 @@ def _serving(hosted: Hosted, aim: Aim, memory: Memory) -> Move:
     if not aim.config:
         return Move.NOWHERE
     if hosted.config != aim.config:
-        return Move.ROLLED_BACK if memory.updating_to == aim.config else Move.UPDATE
+        return _not_yet_wanted(hosted, aim, memory)
     if memory.probed != proof(hosted.config, aim):
         return Move.PROBE
-    return Move.SCALE if memory.scaled != aim.scaling else Move.NOTHING
+    drifted = aim.count is not None and hosted.desired != aim.count
+    return Move.SCALE if drifted or memory.scaled != aim.scaling else Move.NOTHING
+
+
+def _not_yet_wanted(hosted: Hosted, aim: Aim, memory: Memory) -> Move:
+    if memory.updating_to != aim.config:
+        return Move.UPDATE
+    return Move.PASS_OVER if _CAPACITY.search(hosted.failure) else Move.ROLLED_BACK
+
+
+def remembered(hosted: Hosted, aim_config: str, memory: Memory) -> Memory:
+    """What still holds: of an endpoint that is not there nothing but what could not be had, and an update under way is known
+    by its own words even where an operator was killed before it wrote them down."""
+    if hosted.stage is Stage.MISSING:
+        return Memory(passed_over=memory.passed_over)
+    if hosted.stage is Stage.UPDATING and hosted.pending and hosted.pending == aim_config:
+        return replace(memory, updating_to=aim_config)
+    return memory
 
 
 def first_free(types: Sequence[str], memory: Memory) -> int | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from millrace.api import expressions
+from millrace.engine.conditions import for_error
 from millrace.engine.controller import Pass
-from millrace.engine.errors import Refused
+from millrace.engine.errors import Refused, Terminal
 from millrace.engine.outcome import Outcome
 from millrace_controllers.modelendpoint import hosting, hours, models, plan, status
 from millrace_controllers.modelendpoint.backends.kubernetes import KubernetesServer, manifests
@@ -16,20 +17,23 @@ BACKEND = KubernetesServer()
 
 async def reconcile(ctx: Pass) -> Outcome:
     """One pass, by the member of the spec. Raises Refused for a probe that can never be met."""
-    expect = ctx.spec.probe.expect if ctx.spec.probe else None
-    if expect and expect.matches and (why := expressions.problem(expect.matches)):
-        raise Refused(f"spec.probe.expect.matches is no Python regular expression: {why}")
-    if ctx.spec.schedule is None:
+    if ctx.spec.schedule is None or ctx.spec.suspend:
         return await _by_member(ctx)
     now = hours.look(ctx.spec.schedule, ctx.clock.now())
-    shut = not now.up and not ctx.spec.suspend
-    if shut:
+    if not now.up:
         ctx.spec = ctx.spec.model_copy(update={"suspend": True})
-    made = await _by_member(ctx)
-    return status.by_the_hour(made, now.seconds, shut=shut)
+    try:
+        made = await _by_member(ctx)
+    except Terminal as error:  # a faulty spec must not keep what serves from going when its hours are over
+        made = Outcome(status.explain(ctx.object, error) or for_error("Ready", error))
+    return status.by_the_hour(made, now.seconds, shut=not now.up)
 
 
 async def _by_member(ctx: Pass) -> Outcome:
+    """What is suspended goes, whatever else is wrong with its spec."""
+    expect = ctx.spec.probe.expect if ctx.spec.probe else None
+    if expect and expect.matches and not ctx.spec.suspend and (why := expressions.problem(expect.matches)):
+        raise Refused(f"spec.probe.expect.matches is no Python regular expression: {why}")
     return await (hosting.reconcile(ctx) if ctx.spec.sage_maker else _by_pods(ctx))
 
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from millrace.engine import reasons
-from millrace.engine.conditions import find
+from millrace.engine.conditions import find, is_true
+from millrace.engine.errors import Retry
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
 from millrace_controllers.modelendpoint.errors import LicenceNotAccepted
@@ -36,7 +37,8 @@ ROLLING_OUT = Reason(
 )
 PROBE_FAILED = Reason(
     "ProbeFailed",
-    "A new pod answered the golden request otherwise than expected; it gets no requests, the pods before it serve on.",
+    "The golden request was answered otherwise than expected. A new pod gets no other requests then, and the pods before it "
+    "serve on; SageMaker has moved the traffic already.",
     "Read the answer in the message; mend the model or spec.probe, or go back to the model before.",
 )
 MODEL_REFUSED = Reason(
@@ -240,9 +242,13 @@ def deleting() -> Outcome:
     return Outcome((Verdict("Ready", "False", name, message), Verdict("Reconciling", "True", name, message)), requeue_after=5)
 
 
-def explain(_obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
-    """Conditions for the errors that only this kind can name."""
+def explain(obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
+    """Conditions for the errors that only this kind can name. One that passes by itself takes nothing away from what serves."""
     if isinstance(error, LicenceNotAccepted):
         name = LICENCE_NOT_ACCEPTED.name
         return Verdict("Ready", "False", name, error.message), Verdict("Stalled", "True", name, error.message)
+    if isinstance(error, Retry) and is_true(obj, "Ready"):
+        held = obj["status"]["conditions"]
+        kept = (Verdict(c["type"], c["status"], c["reason"], c["message"]) for c in held if c["type"] != "Reconciling")
+        return (*kept, Verdict("Reconciling", "True", reasons.RETRYING.name, error.message))
     return None

@@ -1,6 +1,7 @@
 """TrainingJob: one bounded run that makes a model."""
 
 from millrace.api.v1alpha1.trainingjob import KIND, TrainingJobSpec
+from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.cache import Key
 from millrace.engine.controller import Controller, Object, Rule
 from millrace.engine.settings import Settings
@@ -10,13 +11,17 @@ from millrace_controllers.trainingjob.backends.kubernetes import observe, pod
 
 
 def _references(obj: Object) -> tuple[Key, ...]:
-    names = [i["datasetRef"]["name"] for i in obj["spec"].get("inputs") or () if i.get("datasetRef")]
-    return tuple(Key("datasets", obj["metadata"]["namespace"], name) for name in names)
+    namespace, spec = obj["metadata"]["namespace"], obj["spec"]
+    names = [i["datasetRef"]["name"] for i in spec.get("inputs") or () if i.get("datasetRef")]
+    account = [(spec.get("accountRef") or {}).get("name", "default")] if "sageMaker" in spec else []
+    return (*(Key("datasets", namespace, n) for n in names), *(Key(ACCOUNTS, namespace, n) for n in account))
 
 
 def _preview(obj: Object, settings: Settings) -> list[Object]:
     """The first attempt; inputs by Dataset are left out, for what they will be is known only in the cluster."""
     spec = TrainingJobSpec.model_validate(obj["spec"])
+    if spec.kubernetes is None:
+        return []
     known = [i for i in spec.inputs or () if i.claim is not None]
     found = inputs.resolve(known, None, lambda _: None)
     return [*pod.made_claims(obj, spec), pod.service(obj, 1), pod.job(obj, spec, 1, found, settings)]

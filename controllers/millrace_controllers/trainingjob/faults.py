@@ -47,6 +47,7 @@ def find(spec: TrainingJobSpec, status: Object, observed: Observed, now: datetim
     kubernetes = spec.kubernetes or KubernetesTraining()
     wanted = kubernetes.faults or Faults()
     chain: tuple[Callable[[], Fault | None], ...] = (
+        lambda: _in_the_cloud(observed.current),
         lambda: _reported(observed.current),
         lambda: _bad_image(observed.current),
         lambda: _bad_command(observed.current),
@@ -60,6 +61,40 @@ def find(spec: TrainingJobSpec, status: Object, observed: Observed, now: datetim
         lambda: _unscheduled(kubernetes, status, observed.current),
     )
     return next((fault for check in chain if (fault := check()) is not None), None)
+
+
+NO_CAPACITY = ("CapacityError", "MaxWaitTimeExceeded")
+"""Causes that another attempt may cure after a pause, when AWS has instances again."""
+
+
+def _fatal(cause: str, state: State) -> Callable[[str], Fault]:
+    return lambda message: Fault(cause, message, state, fatal=True)
+
+
+def _again(cause: str, *, counted: bool, state: State = State.RESTARTING) -> Callable[[str], Fault]:
+    return lambda message: Fault(cause, message, state, counted=counted)
+
+
+CLOUD_FAULTS: dict[str, Callable[[str], Fault]] = {
+    "CapacityError": _again("CapacityError", counted=False, state=State.NO_CAPACITY),
+    "MaxWaitTimeExceeded": _again("MaxWaitTimeExceeded", counted=False, state=State.NO_CAPACITY),
+    "InternalServerError": _again("InternalServerError", counted=False),
+    "AlgorithmError": _again("AlgorithmError", counted=True),
+    "ClientError": _fatal("ClientError", State.JOB_REFUSED),
+    "MaxRuntimeExceeded": _fatal("MaxRuntimeExceeded", State.DEADLINE_EXCEEDED),
+    "Stopped": _again("StoppedBySomebodyElse", counted=False),
+}
+"""By what a failure reason of SageMaker begins with, or by the secondary status of a job that was stopped."""
+
+
+def _in_the_cloud(attempt: Attempt) -> Fault | None:
+    """A training job that ended without a model; what it says stands in the message as it is."""
+    job = attempt.cloud
+    if job is None or attempt.job is not JobState.FAILED:
+        return None
+    begins = next((word for word in CLOUD_FAULTS if job.failure.startswith(word)), job.phase)
+    said = job.failure or job.message or f"the training job ended as {job.phase}"
+    return CLOUD_FAULTS.get(begins, _again("JobFailed", counted=True))(said)
 
 
 def _reported(attempt: Attempt) -> Fault | None:

@@ -27,6 +27,8 @@ def resolve(inputs: list[TrainingInput] | None, pinned: Object | None, lookup: L
 
 
 def _pinned(wanted: TrainingInput, held: Object, lookup: Lookup) -> ResolvedInput:
+    if wanted.uri is not None:
+        return ResolvedInput(wanted.name, "", str(held["path"]))
     claim, _, path = str(held["path"]).removeprefix("claim://").partition("/")
     found = lookup(wanted.dataset_ref.name) if wanted.dataset_ref else None
     format_ = found["spec"]["format"] if found else ""
@@ -36,6 +38,8 @@ def _pinned(wanted: TrainingInput, held: Object, lookup: Lookup) -> ResolvedInpu
 def _one(wanted: TrainingInput, lookup: Lookup) -> ResolvedInput:
     if wanted.claim is not None:
         return ResolvedInput(wanted.name, wanted.claim.name, wanted.claim.path)
+    if wanted.uri is not None:
+        return ResolvedInput(wanted.name, "", wanted.uri)
     assert wanted.dataset_ref is not None
     name = wanted.dataset_ref.name
     found = lookup(name)

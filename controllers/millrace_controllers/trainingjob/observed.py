@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
@@ -58,6 +59,22 @@ class RankPod:
 
 
 @dataclass(frozen=True)
+class CloudJob:
+    """A managed service's job, in the service's own words. `phase` is the secondary status."""
+
+    arn: str
+    phase: str = ""
+    message: str = ""
+    failure: str = ""
+    started: bool = False
+    training_seconds: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    model_uri: str = ""
+    already_done: bool = False
+    """The output holds the record of this very run."""
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One attempt: its Job, its pods, and what keeps them from running.
 
@@ -76,16 +93,21 @@ class Attempt:
     unschedulable: str | None = None
     failure: str | None = None
     image_digest: str | None = None
+    cloud: CloudJob | None = None
 
     @property
     def already_done(self) -> bool:
-        """Whether the preflight found the record of this very run."""
+        """Whether the preflight, or whoever looks in its place, found the record of this very run."""
+        if self.cloud is not None:
+            return self.cloud.already_done
         said = [p.preflight.report for p in self.pods if p.preflight and p.preflight.report]
         return any(report.get("reason") == "AlreadyDone" for report in said)
 
     @property
     def all_started(self) -> bool:
         """Whether the whole group runs; a short program may end on one rank before it is seen to run on another."""
+        if self.cloud is not None:
+            return self.cloud.started
         return len(self.pods) >= self.nodes and all(p.running or (p.exit is not None and p.exit.code == 0) for p in self.pods)
 
     @property
@@ -110,6 +132,7 @@ class ResolvedInput:
     name: str
     claim: str
     path: str
+    """Path on the claim, or the uri where there is no claim."""
     format: str = ""
     dataset: str | None = None
     digest: str | None = None
@@ -132,6 +155,10 @@ class Observed:
     board_since: float = 0.0
     bad_nodes: Mapping[str, str] = field(default_factory=dict)
     """Nodes of this attempt that are not healthy, and why."""
+    hourly: Decimal | None = None
+    """US dollars an hour while an attempt runs; None where nobody knows."""
+    estimated: Decimal | None = None
+    """US dollars that the run costs at most, where its time is limited."""
 
     def newest_push(self, pod: RankPod) -> Push | None:
         """The newest report of any process of a pod."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
 from millrace.api.v1alpha1.trainingjob import Faults, KubernetesTraining, Limits, TrainingJobSpec
+from millrace.aws import costs
 from millrace.engine.clock import moment, seconds_since
 from millrace_controllers.trainingjob import faults
-from millrace_controllers.trainingjob.observed import Attempt, JobState, Observed, Verification
+from millrace_controllers.trainingjob.observed import Attempt, CloudJob, JobState, Observed, Verification
 from millrace_controllers.trainingjob.state import State
 
 Object = dict[str, Any]
@@ -23,6 +25,11 @@ CAPACITY_MARGIN = timedelta(minutes=45)
 _RETRY_BASE_SECONDS = 10
 _RETRY_LIMIT_SECONDS = 600
 _WAITING_SECONDS = 60.0
+_CLOUD_SECONDS = 1800.0
+"""Between two looks at a cloud job that nothing was heard of: 500 jobs must cost less than a call a second."""
+
+
+_STATES_OF_PAUSES = {"GangUnschedulable": State.GANG_UNSCHEDULABLE, **dict.fromkeys(faults.NO_CAPACITY, State.NO_CAPACITY)}
 
 
 class Do(Enum):
@@ -106,7 +113,7 @@ def _between(spec: TrainingJobSpec, status: Object, observed: Observed, now: dat
         return Decision(Do.NOTHING, State.INPUT_NOT_READY, observed.missing_input, look_again=60)
     wait = -(seconds_since(status.get("retryAfter"), now) or 0.0)
     if wait > 0:
-        state = State.GANG_UNSCHEDULABLE if _last_cause(status) == "GangUnschedulable" else State.RESTARTING
+        state = _STATES_OF_PAUSES.get(str(_last_cause(status)), State.RESTARTING)
         return Decision(Do.NOTHING, state, f"Attempt {number} starts after a pause: see status.retryAfter", look_again=wait)
     return Decision(Do.START, State.STARTING, f"Attempt {number} is being started")
 
@@ -124,9 +131,14 @@ def _judge(spec: TrainingJobSpec, status: Object, observed: Observed, now: datet
     if _past_deadline(spec, status, now):
         limit = (spec.limits or Limits()).max_runtime_seconds
         return _fail(State.DEADLINE_EXCEEDED, f"The run took longer than limits.maxRuntimeSeconds, {limit} s")
+    if _over_cost(spec, status, observed, now):
+        dear = (spec.limits or Limits()).max_cost_usd
+        return _fail(State.COST_EXCEEDED, f"The run has cost limits.maxCostUSD, {dear} USD, and was stopped")
     fault = faults.find(spec, status, observed, now)
     if fault is not None:
         return _after_fault(spec, status, fault, now)
+    if attempt.cloud is not None:
+        return _in_the_cloud(spec, status, observed, attempt.cloud, now)
     return _alive(spec, attempt, now)
 
 
@@ -150,7 +162,7 @@ def _pause(status: Object, fault: faults.Fault) -> float:
     """
     restarts = status.get("restarts") or {}
     uncounted = int(restarts.get("uncounted") or 0)
-    if fault.cause == "GangUnschedulable":
+    if fault.cause in {"GangUnschedulable", *faults.NO_CAPACITY}:
         return _growing(uncounted)
     if fault.counted:
         return _growing(int(restarts.get("count") or 0) - 1)
@@ -192,6 +204,21 @@ def _alive(spec: TrainingJobSpec, attempt: Attempt, now: datetime) -> Decision:
     return Decision(Do.NOTHING, State.STARTING, f"{running} of {attempt.nodes} pods run", look_again=soon)
 
 
+def _in_the_cloud(spec: TrainingJobSpec, status: Object, observed: Observed, job: CloudJob, now: datetime) -> Decision:
+    """Nothing has to be asked for: an event or the shared listing wakes. But a limit of cost has to be met in time."""
+    message = f"Attempt {observed.current.number}: {job.phase or 'InProgress'}{f': {job.message}' if job.message else ''}"
+    state = State.RUNNING if job.started else State.STARTING
+    return Decision(Do.NOTHING, state, message, look_again=_until_too_dear(spec, status, observed, now))
+
+
+def _until_too_dear(spec: TrainingJobSpec, status: Object, observed: Observed, now: datetime) -> float:
+    limit = (spec.limits or Limits()).max_cost_usd
+    if limit is None or not observed.hourly or not observed.current.all_started:
+        return _CLOUD_SECONDS
+    left = (Decimal(limit) - accrued(observed.hourly, status, now)) / observed.hourly * 3600
+    return max(1.0, min(_CLOUD_SECONDS, float(left) + 1))
+
+
 def _look_at_the_waiting(spec: TrainingJobSpec, attempt: Attempt) -> float:
     """Seconds. Nobody tells us why pods are not made; those that are made wake us, and only the gang's time has to be watched."""
     if len(attempt.pods) < attempt.nodes:
@@ -222,6 +249,16 @@ def running_seconds(status: Object, now: datetime) -> int:
     """Running time of all attempts so far, the current one included, in seconds."""
     current = seconds_since(status.get("attemptStartTime"), now) or 0.0
     return int(status.get("runningSeconds") or 0) + int(current)
+
+
+def accrued(hourly: Decimal, status: Object, now: datetime) -> Decimal:
+    """US dollars of the running time so far."""
+    return costs.of_time(hourly, running_seconds(status, now)) or Decimal(0)
+
+
+def _over_cost(spec: TrainingJobSpec, status: Object, observed: Observed, now: datetime) -> bool:
+    limit = (spec.limits or Limits()).max_cost_usd
+    return observed.hourly is not None and costs.exceeds(accrued(observed.hourly, status, now), limit)
 
 
 def _last_cause(status: Object) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from millrace.engine.clock import seconds_since
 from millrace.engine.progress import Push
-from millrace_controllers.trainingjob.observed import Observed
+from millrace_controllers.trainingjob.observed import CloudJob, Observed
 
 Object = dict[str, Any]
 FIELDS = frozenset({"progress", "metrics", "checkpoint"})
@@ -18,6 +18,8 @@ _BUCKETS = ((30.0, "<30s"), (120.0, "<2m"), (600.0, "<10m"))
 
 def fields(old: Object, observed: Observed, now: datetime) -> Object:
     """progress, metrics, checkpoint and, once after each fault, restarts.recoverySeconds."""
+    if observed.current.cloud is not None:
+        return _told_by_the_cloud(observed.current.cloud)
     leader = leading_push(observed)
     if leader is None:
         return {}
@@ -30,6 +32,12 @@ def fields(old: Object, observed: Observed, now: datetime) -> Object:
     if recovered is not None:
         made["restarts"] = {**old["restarts"], "recoverySeconds": recovered}
     return made
+
+
+def _told_by_the_cloud(job: CloudJob) -> Object:
+    """The values that the expressions of `metrics` found in the job's log."""
+    found = [{"name": name, "value": decimal(job.metrics[name])} for name in sorted(job.metrics)]
+    return {"metrics": found} if found else {}
 
 
 def leading_push(observed: Observed) -> Push | None:

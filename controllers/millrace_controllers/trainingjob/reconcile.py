@@ -17,11 +17,17 @@ from millrace.engine.errors import Refused
 from millrace.engine.outcome import Outcome
 from millrace_controllers.trainingjob import inputs, plan, status
 from millrace_controllers.trainingjob.backends.kubernetes import KubernetesTrainer, layout
+from millrace_controllers.trainingjob.backends.sagemaker import SageMakerTrainer
 from millrace_controllers.trainingjob.observed import JobState, Observed
 from millrace_controllers.trainingjob.plan import Decision, Do
 
 Object = dict[str, Any]
-BACKEND = KubernetesTrainer()
+KUBERNETES, SAGE_MAKER = KubernetesTrainer(), SageMakerTrainer()
+
+
+def backend(ctx: Pass) -> KubernetesTrainer | SageMakerTrainer:
+    """The one that the spec's member chooses."""
+    return KUBERNETES if ctx.spec.kubernetes is not None else SAGE_MAKER
 
 
 async def reconcile(ctx: Pass) -> Outcome:
@@ -36,7 +42,7 @@ async def reconcile(ctx: Pass) -> Outcome:
     decision = plan.decide(ctx.spec, old, observed, ctx.clock.now())
     warnings: tuple[str, ...] = ()
     if await _act(ctx, decision, observed):
-        observed, warnings = await _observe(ctx), BACKEND.warnings(ctx)
+        observed, warnings = await _observe(ctx), backend(ctx).warnings(ctx)
     said = status.outcome(decision, old, observed, _lineage(ctx, observed), run_id, ctx.clock.now())
     return replace(said, events=(*said.events, *status.warned(warnings)))
 
@@ -49,7 +55,7 @@ def _check_expressions(metrics: Iterable[MetricSpec]) -> None:
 
 
 async def _observe(ctx: Pass) -> Observed:
-    observed = await BACKEND.observe(ctx)
+    observed = await backend(ctx).observe(ctx)
     try:
         found = inputs.resolve(ctx.spec.inputs, ctx.status.get("lineage"), lambda name: ctx.lookup("datasets", name))
     except inputs.NotReady as missing:
@@ -66,12 +72,12 @@ async def _act(ctx: Pass, decision: Decision, observed: Observed) -> bool:
         return False
     match decision.do:
         case Do.START:
-            await BACKEND.create(ctx, observed.inputs)
+            await backend(ctx).create(ctx, observed.inputs)
             return True
         case Do.VERIFY:
-            await BACKEND.verify(ctx)
+            await backend(ctx).verify(ctx)
         case Do.CLEAR:
-            await BACKEND.clear(ctx, keep_ended=False)
+            await backend(ctx).clear(ctx, keep_ended=False)
         case Do.NOTHING:
             pass
     return False
@@ -88,17 +94,17 @@ def _lineage(ctx: Pass, observed: Observed) -> Object | None:
 async def _settled(ctx: Pass) -> Outcome:
     """After the end nothing runs; ended pods stay for their logs until their time is over."""
     left = status.ttl_left(ctx.status, ctx.spec.ttl_seconds_after_finished, ctx.clock.now())
-    await BACKEND.clear(ctx, keep_ended=left != 0.0)
+    await backend(ctx).clear(ctx, keep_ended=left != 0.0)
     return replace(status.settled(ctx.status), requeue_after=left or None)
 
 
 async def finalize(ctx: Pass) -> Outcome:
     """Take down what runs (with time for a checkpoint), then the data if that is the policy."""
     if ctx.spec.deletion_policy == "Retain":
-        await BACKEND.orphan(ctx)
+        await backend(ctx).orphan(ctx)
         return Outcome(released=True)
-    if not await BACKEND.delete(ctx):
+    if not await backend(ctx).delete(ctx):
         return status.deleting("The pods are being stopped; programs that know SIGTERM make a checkpoint", ctx.status)
-    if ctx.spec.data_policy == "Delete" and not await BACKEND.sweep(ctx):
+    if ctx.spec.data_policy == "Delete" and not await backend(ctx).sweep(ctx):
         return status.deleting("The run's data is being deleted", ctx.status)
     return Outcome(released=True)

@@ -27,5 +27,8 @@ class State(Enum):
     BAD_COMMAND = "bad command"
     INVALID_IMAGE = "invalid image"
     NAN_LOSS = "NaN loss"
+    JOB_REFUSED = "job refused"
+    COST_EXCEEDED = "cost exceeded"
+    NO_CAPACITY = "no capacity"
     REPORTED = "reported"
     """The program, the preflight or the reader said itself what is wrong; the report names it."""

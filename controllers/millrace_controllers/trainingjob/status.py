@@ -8,11 +8,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from millrace.aws import costs
 from millrace.engine import reasons
 from millrace.engine.clock import seconds_since, stamp
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
-from millrace_controllers.trainingjob import progress
+from millrace_controllers.trainingjob import plan, progress
 from millrace_controllers.trainingjob.observed import JobState, Observed, ResolvedInput
 from millrace_controllers.trainingjob.plan import Decision, End, running_seconds
 from millrace_controllers.trainingjob.state import State
@@ -86,6 +87,22 @@ NAN_LOSS = Reason(
     "Lower the learning rate, look at the data or the precision, and set a new spec.runID.",
 )
 
+JOB_REFUSED = Reason(
+    "JobRefused",
+    "SageMaker could not run the job as it was asked for; the message is its own, and another attempt would only repeat it.",
+    "Correct what the message names under a new spec.runID.",
+)
+COST_EXCEEDED = Reason(
+    "CostExceeded",
+    "The run has cost limits.maxCostUSD by the operator's price table and was stopped.",
+    "Raise the limit, or train less, under a new spec.runID.",
+)
+NO_CAPACITY = Reason(
+    "NoCapacity",
+    "AWS had no instances of the type to give; another attempt follows after a pause, and does not count as a restart.",
+    "Wait, or choose another instance type or region under a new object.",
+)
+
 _AGAIN = "Mend it and set a new spec.runID."
 REPORTED = {
     r.name: r
@@ -126,6 +143,9 @@ BY_STATE = {
     State.BAD_COMMAND: BAD_COMMAND,
     State.INVALID_IMAGE: INVALID_IMAGE,
     State.NAN_LOSS: NAN_LOSS,
+    State.JOB_REFUSED: JOB_REFUSED,
+    State.COST_EXCEEDED: COST_EXCEEDED,
+    State.NO_CAPACITY: NO_CAPACITY,
 }
 REASONS = tuple({r.name: r for r in (*BY_STATE.values(), *REPORTED.values()) if r is not reasons.SUSPENDED}.values())
 
@@ -169,6 +189,9 @@ def outcome(decision: Decision, old: Object, observed: Observed, lineage: Object
         fields.update(_ended(decision.end, old, observed, now))
     if decision.final:
         fields.update(_final(decision, old, observed, now))
+    if observed.hourly is not None:
+        so_far = plan.accrued(observed.hourly, {**old, **fields}, now)
+        fields["cost"] = costs.fields(observed.hourly, estimated=observed.estimated, accrued=so_far)
     message = _message(decision)
     written_down = decision.end is not None or decision.final
     return Outcome(
@@ -259,7 +282,7 @@ def lineage(inputs: tuple[ResolvedInput, ...], digests: Object, image_digest: st
 
 
 def _input(found: ResolvedInput) -> Object:
-    made: Object = {"name": found.name, "path": f"claim://{found.claim}/{found.path}"}
+    made: Object = {"name": found.name, "path": f"claim://{found.claim}/{found.path}" if found.claim else found.path}
     if found.dataset:
         made["dataset"] = found.dataset
     if found.digest:

@@ -108,6 +108,23 @@ def test_a_session_ends_when_its_time_is_over_or_when_told_to(aws: LocalAws, iam
     aws.admin.expire_credentials("worker")
     with refused("ExpiredToken"):
         second.list_buckets()
+    third = client("events", role=ROLE)
+    aws.admin.expire_credentials()
+    with refused("ExpiredTokenException"):
+        third.list_rules()
+
+
+def test_whoever_does_not_sign_is_nobody(aws: LocalAws) -> None:
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    request = Request(
+        aws.endpoint_url, b"{}", {"X-Amz-Target": "AWSEvents.ListRules", "Content-Type": "application/x-amz-json-1.1"}
+    )
+    with pytest.raises(HTTPError) as caught:
+        urlopen(request)
+    with caught.value as error:
+        assert json.load(error)["__type"] == "MissingAuthenticationTokenException"
 
 
 def test_the_session_of_another_account_lives_in_that_account(iam: Any, client: Callable[..., Any]) -> None:

@@ -62,6 +62,8 @@ Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|
 Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")]
 RoleARN = Annotated[str, Field(max_length=2048, pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$")]
 DeletionPolicy = Literal["Delete", "Retain"]
+TagValue = Annotated[str, Field(max_length=256, pattern=r"^[\w .:/=+@-]*$")]
+S3Uri = Annotated[str, Field(max_length=1024, pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]*)?$")]
 
 
 class ClaimPath(Model):
@@ -110,14 +112,40 @@ class CommonSpec(Model):
     service_account_name: ClaimName = Field(default="default", description="ServiceAccount of the pods that are made.")
 
 
-class Cost(Model):
-    """What something on AWS costs, by the operator's price table; what has no price is not there."""
+class CloudSpec(CommonSpec):
+    """Fields of kinds that have members on AWS."""
 
-    estimated_usd: Decimal | None = Field(default=None, alias="estimatedUSD", description="US dollars, before it began.")
-    hourly_usd: Decimal | None = Field(default=None, alias="hourlyUSD", description="US dollars an hour, as it is now.")
-    accrued_usd: Decimal | None = Field(default=None, alias="accruedUSD", description="US dollars until accruedAt.")
+    account_ref: ObjectReference | None = Field(
+        default=None, description="CloudAccount of the same namespace that members on AWS use; `default` by default."
+    )
+    tags: dict[str, TagValue] | None = Field(
+        default=None,
+        max_length=40,
+        json_schema_extra=cel(
+            (
+                r"self.all(k, k.matches('^[A-Za-z0-9_ .:/=+@-]{1,128}$'))",
+                "names have 1 to 128 letters, digits, blanks or _ . : / = + @ -",
+            )
+        ),
+        description="Tags of what is made on AWS, beside Millrace's own.",
+    )
+
+    @property
+    def account(self) -> str:
+        """Name of the CloudAccount."""
+        return self.account_ref.name if self.account_ref else "default"
+
+
+class Cost(Model):
+    """What it costs by the operator's price table; what has no price is left out, and is not nothing."""
+
+    estimated_usd: Decimal | None = Field(default=None, alias="estimatedUSD", description="US dollars at most, as limited.")
+    hourly_usd: Decimal | None = Field(default=None, alias="hourlyUSD", description="US dollars an hour while it is up.")
+    accrued_usd: Decimal | None = Field(default=None, alias="accruedUSD", description="US dollars so far.")
     accrued_at: str | None = Field(
-        default=None, json_schema_extra={"format": "date-time"}, description="When accruedUSD was last reckoned."
+        default=None,
+        json_schema_extra={"format": "date-time"},
+        description="When accruedUSD was last reckoned, where it grows on.",
     )
 
 

@@ -91,6 +91,8 @@ def structural(model: type[Model]) -> Schema:
 
 def _walk(node: Schema, defs: Schema) -> Schema:
     node = _resolved(node, defs)
+    if "patternProperties" in node:
+        raise TypeError("a structural schema has no patterns for keys: give the map a CEL rule instead")
     made: Schema = {key: node[key] for key in _KEPT if key in node}
     made.update({key: value for key, value in node.items() if key.startswith("x-kubernetes-")})
     if "const" in node:

@@ -8,6 +8,7 @@ raises the errors of aws/errors.py; those that a backend does not handle go thro
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from millrace.aws.pace import TooLong, Turns
 from millrace.aws.threads import in_daemon_thread
 
 DEADLINE = 40.0
+_DEADLINE_OF = {"sagemaker-runtime": 75.0}
+"""A model may take its time."""
 _PATIENCE = 5.0
 """Seconds that a call waits for its turn; with more to wait the pass ends, and its worker is free for other objects."""
 
@@ -81,10 +84,11 @@ class Account:
 
     async def _renewed(self, *call: Any, **named: Any) -> Answer:
         """Once more with new credentials where AWS says that they are too old."""
+        began = time.monotonic()
         try:
             return await self._once(*call, **named)
         except Expired:
-            self.caller.sessions.renew()
+            await asyncio.get_running_loop().run_in_executor(self.executor, self.caller.sessions.renew, began)
             return await self._once(*call, **named)
 
     async def find(self, service: str, operation: str, **parameters: Any) -> Answer | None:
@@ -155,13 +159,14 @@ class Account:
         def work() -> Answer:
             return self.caller.call(service, operation, parameters, listening=listening)
 
+        deadline = _DEADLINE_OF.get(service, DEADLINE)
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(deadline):
                 if listening:
                     return await in_daemon_thread(work)
                 return await asyncio.get_running_loop().run_in_executor(self.executor, work)
         except TimeoutError:
-            raise failures.unreachable(Where(service, operation), f"no answer in {DEADLINE:g} s") from None
+            raise failures.unreachable(Where(service, operation), f"no answer in {deadline:g} s") from None
 
     # -- what was denied -------------------------------------------------------------------------------------------
 
@@ -180,6 +185,11 @@ class Account:
             self.on_denied()
 
     # -- lists -----------------------------------------------------------------------------------------------------
+
+    def let_go(self) -> None:
+        """The CloudAccount calls as somebody else now: who watched here watches there."""
+        for each in self._lists.values():
+            each.let_go()
 
     def shared(self, kind: str, fetch: Fetch) -> SharedList:
         """The account's one list of a kind of things; `fetch` is of its first use."""

@@ -26,6 +26,7 @@ Answer = dict[str, Any]
 Observer = Callable[[str, str, str, float], None]
 """Is told service, operation, code ("" for success) and seconds of each call."""
 log = logging.getLogger(__name__)
+_MOST_BYTES = 1024 * 1024
 _READS = ("Describe", "List", "Get", "Head", "Receive", "BatchGet", "Search", "AssumeRole")
 
 
@@ -45,7 +46,7 @@ class Caller:
             client = self.sessions.client(service, listening=listening)
             answer: Answer = getattr(client, xform_name(operation))(**parameters)
             request_id = str(answer.pop("ResponseMetadata", {}).get("RequestId", ""))
-            return answer
+            return _whole(answer)
         except (ClientError, BotoCoreError) as raised:
             error = self._typed(raised, service, operation)
             code, request_id = error.where.code, error.where.request_id
@@ -63,6 +64,15 @@ class Caller:
         if not known:
             self._unknown(service, where.code)
         return error
+
+
+def _whole(answer: Answer) -> Answer:
+    """With a streamed body read, on this thread; documents, not data: the operator moves none."""
+    body: Any = answer.get("Body")
+    if body is not None and hasattr(body, "read"):
+        with body:
+            answer["Body"] = body.read(_MOST_BYTES)
+    return answer
 
 
 def where_of(raised: ClientError, service: str, operation: str) -> tuple[Where, str]:

@@ -89,6 +89,8 @@ class Cloud:
     def _opened(self, namespace: str, name: str, resolved: Resolved) -> Account:
         held = self._accounts.get((namespace, name))
         if held is None or held.identity != resolved.identity:
+            if held is not None:
+                held.let_go()
             held = self._made(namespace, name, resolved)
             self._accounts[namespace, name] = held
         held.standing = resolved.standing

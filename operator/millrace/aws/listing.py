@@ -109,6 +109,13 @@ class SharedList:
         """Nobody is interested any more."""
         self._watches.pop(id_, None)
 
+    def let_go(self) -> None:
+        """Wake everybody: this list is about to be another one."""
+        watches, self._watches = self._watches, {}
+        for held in watches.values():
+            for key in held.keys:
+                self._wake(key)
+
     async def _run(self) -> None:
         """Lists while anything is watched."""
         wait = FASTEST

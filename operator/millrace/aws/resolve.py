@@ -75,6 +75,13 @@ def standing(obj: Object, spec: CloudAccountSpec) -> Standing:
     return Standing(str(status.get("accountID") or ""), why)
 
 
+def concerns_users(obj: Object) -> tuple[Any, ...]:
+    """What of a CloudAccount those that use it depend on; its costs, which change all the time, are not."""
+    metadata = obj["metadata"]
+    states = tuple(_condition(obj, type_).get("status") for type_ in ("Ready", WITHIN_BUDGET))
+    return metadata.get("generation"), bool(metadata.get("deletionTimestamp")), *states
+
+
 def _not_ready(obj: Object, spec: CloudAccountSpec) -> str:
     if spec.suspend:
         return "is suspended"

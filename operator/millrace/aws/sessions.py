@@ -7,6 +7,7 @@ makes one attempt. Clients are kept: making one reads a service's whole model.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -21,6 +22,8 @@ from millrace.aws.identity import Identity
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 25
+_READ_SECONDS_OF = {"sagemaker-runtime": 70}
+"""Containers behind an endpoint have 60 s to answer."""
 _LISTEN_READ_SECONDS = 30
 """Longer than a long poll."""
 ROLE_SECONDS = 3600
@@ -35,6 +38,7 @@ class Sessions:
         self._own = _session()
         self._lock = threading.RLock()
         self._session: botocore.session.Session | None = None
+        self._since = 0.0
         self._clients: dict[tuple[str, bool], Any] = {}
 
     def client(self, service: str, *, listening: bool = False) -> Any:
@@ -42,12 +46,19 @@ class Sessions:
         with self._lock:
             key = (service, listening)
             if key not in self._clients:
-                self._clients[key] = self._made(self._current(), service, _LISTEN_READ_SECONDS if listening else READ_SECONDS)
+                seconds = _LISTEN_READ_SECONDS if listening else _READ_SECONDS_OF.get(service, READ_SECONDS)
+                self._clients[key] = self._made(self._current(), service, seconds)
             return self._clients[key]
 
-    def renew(self) -> None:
-        """Forget credentials and clients: AWS says that they are too old."""
+    def renew(self, seen_at: float) -> None:
+        """Forget credentials and clients: AWS says that those of a call that began then (time.monotonic) are too old.
+
+        Of many calls that are told so at once, the first renews. May wait for an AssumeRole of another thread.
+        """
         with self._lock:
+            if self._since > seen_at:
+                return
+            self._since = time.monotonic()
             self._session = None
             self._own._credentials = None
             self._clients.clear()

@@ -46,7 +46,8 @@ class Controller:
     `reconcile` and `finalize` make one pass each; `explain` gives the conditions for an error that a pass raised, or None to
     leave it to the engine. `references` names objects of other kinds that this object's state depends on: a change of one of
     them wakes it. `progress_fields` are status fields that tell of nothing but progress; their writes are bounded. `external_ids`
-    are the ids (ARNs) of things outside whose events wake the object.
+    are the ids (ARNs) of things outside whose events wake the object. `tells` gives what of an object concerns those that refer
+    to it: they are woken when it changes; by every write of the object where it is None.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class Controller:
     wake_on_node: Callable[[Object], bool] = lambda _: False
     progress_fields: frozenset[str] = frozenset()
     preview: Callable[[Object, Settings], list[Object]] = lambda _obj, _settings: []
+    tells: Callable[[Object], Any] | None = None
     external_ids: Callable[[Object], tuple[str, ...]] = lambda obj: tuple(
         filter(None, [(obj.get("status") or {}).get("externalID")])
     )

@@ -30,6 +30,8 @@ from millrace.telemetry.logs import bound
 from millrace.telemetry.metrics import Metrics
 
 Object = dict[str, Any]
+_GOING_SECONDS = 60.0
+"""No spec will change of what is being deleted: its errors are tried again, even those that end the matter otherwise."""
 log = logging.getLogger(__name__)
 
 
@@ -155,7 +157,8 @@ class Engine:
         outcome = Outcome(conditions=verdicts)
         if isinstance(error, Terminal):
             self.metrics.terminal.labels(kind.name).inc()
-            return replace(outcome, events=(Event(verdicts[0].reason, error.message, "Warning"),))
+            again = _GOING_SECONDS if obj["metadata"].get("deletionTimestamp") else None
+            return replace(outcome, events=(Event(verdicts[0].reason, error.message, "Warning"),), requeue_after=again)
         if isinstance(error, Waiting) or (isinstance(error, Retry) and error.patient):
             return replace(outcome, requeue_after=error.after)
         self.queue.failed(key, error.after if isinstance(error, Retry) else None)

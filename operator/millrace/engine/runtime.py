@@ -31,7 +31,7 @@ from millrace.engine.wakes import Wakes
 from millrace.kube import labels
 from millrace.kube.client import Client, open_session
 from millrace.kube.credentials import Credentials
-from millrace.kube.errors import ApiError
+from millrace.kube.errors import ApiError, Forbidden, NotFound
 from millrace.kube.leader import Election
 from millrace.kube.resources import NAMESPACES, NODES, PODS, Resource, of_kind
 from millrace.telemetry.metrics import Metrics
@@ -169,7 +169,7 @@ class Runtime:
         self._leading = True
         self.metrics.leading.set(1)
         await self._open_progress(stack)
-        await self._find_cluster_id()
+        await self._retried(self._find_cluster_id)
         await stack.enter_async_context(self.cloud)
         await self._retried(self._relist_all)
         self.synced = True
@@ -189,7 +189,7 @@ class Runtime:
             return
         try:
             self.cloud.cluster_id = (await self.client.get(NAMESPACES, None, "kube-system"))["metadata"]["uid"]
-        except ApiError as error:
+        except (Forbidden, NotFound) as error:
             log.info("the cluster's id is not known, roles of AWS cannot be assumed: %s", error.message)
 
     async def _until_stopped(self, tasks: list[asyncio.Task[None]]) -> None:
@@ -289,7 +289,7 @@ class Runtime:
             key = key_of(plural, obj)
             if plural in self.engine.controllers:
                 self.wakes.seen(key, obj)
-            self.wakes.referrers(key)
+            self.wakes.referrers(key, obj)
             return
         wake(obj)
 

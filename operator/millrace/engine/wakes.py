@@ -11,6 +11,7 @@ from millrace.engine.externals import Externals
 from millrace.engine.queue import Queue
 
 Object = dict[str, Any]
+_NOTHING = object()
 
 
 class Wakes:
@@ -21,6 +22,7 @@ class Wakes:
         self._cache = cache
         self._controllers = controllers
         self._references: dict[Key, set[Key]] = {}
+        self._told: dict[Key, Any] = {}
         self._externals = Externals()
 
     def changed(self, key: Key, obj: Object) -> None:
@@ -29,7 +31,7 @@ class Wakes:
             self._references.setdefault(referenced, set()).add(key)
         self.seen(key, obj)
         self._queue.add(key)
-        self.referrers(key)
+        self.referrers(key, obj)
 
     def seen(self, key: Key, obj: Object) -> None:
         """Its things outside; also of an echo of our own write: that is where a thing's ARN comes from."""
@@ -37,8 +39,14 @@ class Wakes:
         if self._externals.put(key, () if gone else self._controllers[key.plural].external_ids(obj)):
             self._queue.add(key)
 
-    def referrers(self, key: Key) -> None:
-        """Wake what refers to an object."""
+    def referrers(self, key: Key, obj: Object) -> None:
+        """Wake what refers to an object, where it says something new that concerns them."""
+        tells = self._controllers[key.plural].tells if key.plural in self._controllers else None
+        if tells is not None:
+            told = None if self._cache.get(key) is None else tells(obj)
+            if self._told.get(key, _NOTHING) == told:
+                return
+            self._told[key] = told
         for waiting in self._references.get(key, ()):
             self._queue.add(waiting)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from millrace.api.common import exactly_one, same_member
+from millrace.api.common import Model, exactly_one, same_member
 from millrace.api.resource import Kind
 from millrace.api.schema import crd, structural
 from millrace.engine.registry import controllers
@@ -259,3 +259,11 @@ def test_rules_of_a_type_and_of_its_field_are_both_kept() -> None:
     assert [r["message"] for r in made["x-kubernetes-validations"]] == ["of the type", "of the field"]
     assert made["description"] == "Own words."
     assert made["type"] == "object"
+
+
+def test_a_map_whose_keys_have_a_pattern_is_refused_before_the_api_server_would_drop_its_content() -> None:
+    class Tagged(Model):
+        tags: dict[Annotated[str, Field(pattern="^a")], str] = Field(description="Tags.")
+
+    with pytest.raises(TypeError, match="give the map a CEL rule"):
+        structural(Tagged)

@@ -93,6 +93,18 @@ def test_what_changed_before_it_was_watched_wakes_at_the_first_listing() -> None
     assert [key for _, key in in_virtual_time(work()).woken] == ["object-a"]
 
 
+def test_who_watched_a_list_that_is_given_up_is_woken_to_watch_another() -> None:
+    async def work() -> World:
+        world = World()
+        world.list.watch("a", "InProgress", "object-a")
+        world.list.let_go()
+        await asyncio.sleep(100)
+        assert world.tasks[0].done()
+        return world
+
+    assert [key for _, key in in_virtual_time(work()).woken] == ["object-a"]
+
+
 def test_a_thing_that_vanishes_wakes() -> None:
     async def work() -> World:
         world = World()

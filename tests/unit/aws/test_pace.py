@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass
 
 import pytest
 
+from millrace.aws.account import _PATIENCE as PATIENCE
 from millrace.aws.pace import FASTEST, Pace, TooLong, Turns
-from support.clock import in_virtual_time
+from millrace.engine.cache import Key
+from millrace.engine.queue import Queue
+from support.clock import LoopClock, in_virtual_time
 
 ANSWER_SECONDS = 0.05
 
@@ -129,3 +133,50 @@ def test_answers_to_calls_under_way_at_a_cut_do_not_cut_again() -> None:
     for n in range(40):
         pace.throttled(1.0 + n / 1000)
     assert pace.rate == pytest.approx(FASTEST / 2)
+
+
+def test_a_thousand_creations_before_a_quota_of_ten_a_second_use_nearly_all_of_it() -> None:
+    """The operator's own queue and workers: a pass whose turn is far away gives its worker back and comes again in time."""
+
+    async def work() -> tuple[float, Server, set[Key]]:
+        world = World(10.0)
+        queue = Queue(LoopClock(asyncio.get_running_loop()), rng=random.Random(1))
+        done: set[Key] = set()
+        await world.call_for(30)  # the operator has created jobs before, and knows the quota
+        world.server.served = world.server.refused = 0
+        begun = world.now()
+
+        async def worker() -> None:
+            while len(done) < 1000:
+                key = await queue.get()
+                await one(key)
+                queue.done(key)
+
+        async def one(key: Key) -> None:
+            try:
+                await world.turns.take(PATIENCE)
+            except TooLong as late:
+                queue.add(key, max(1.0, late.seconds - PATIENCE / 2))
+                return
+            served = world.server.call(world.now())
+            await asyncio.sleep(ANSWER_SECONDS)
+            (world.turns.served if served else world.turns.throttled)()
+            if served:
+                assert key not in done
+                done.add(key)
+            else:
+                queue.add(key, max(0.5, world.turns.ahead()))
+
+        for n in range(1000):
+            queue.add(Key("trainingjobs", "team", f"job-{n}"))
+        workers = [asyncio.create_task(worker()) for _ in range(48)]
+        while len(done) < 1000:
+            await asyncio.sleep(0.1)
+        for task in workers:
+            task.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        return world.now() - begun, world.server, done
+
+    seconds, server, done = in_virtual_time(work())
+    assert len(done) == server.served == 1000
+    assert seconds <= 1000 / (0.95 * 10.0)

@@ -16,7 +16,7 @@ from millrace.engine.registry import controllers
 from millrace.engine.runtime import Runtime
 from millrace.engine.settings import Settings, from_environment
 from millrace.kube.credentials import Credentials
-from millrace.kube.errors import Forbidden, NotFound
+from millrace.kube.errors import Forbidden, NotFound, Unavailable
 from millrace.kube.resources import NAMESPACES, Resource
 from support import builders
 from support.clock import FakeClock
@@ -88,6 +88,45 @@ def test_a_deleted_object_is_woken_by_nothing() -> None:
     assert made.cloud.wake_by_id(ARN) == 0
 
 
+def account(version: int, ready: str = "True", cost: str = "1.00", generation: int = 1) -> Object:
+    condition = {"type": "Ready", "status": ready, "observedGeneration": generation}
+    metadata = {
+        "name": "default",
+        "namespace": builders.NAMESPACE,
+        "uid": "a",
+        "generation": generation,
+        "resourceVersion": str(version),
+    }
+    return {
+        "apiVersion": "millrace.dev/v1alpha1",
+        "kind": "CloudAccount",
+        "metadata": metadata,
+        "spec": {"region": "us-east-1"},
+        "status": {"conditions": [condition], "costs": {"monthUSD": cost}},
+    }
+
+
+# the account's next state, woken, why
+ACCOUNTS = [
+    (account(2, cost="2.00"), 1, "costs change all the time, and concern nobody else"),
+    (account(2, ready="False"), 2, "those that use it must stop"),
+    (account(2, generation=2), 2, "its spec is another one"),
+]
+
+
+@pytest.mark.parametrize(("after", "woken", "why"), ACCOUNTS)
+def test_users_of_an_account_are_woken_by_what_concerns_them(after: Object, woken: int, why: str) -> None:
+    made = runtime()
+    user = builders.training_job({}, {"resourceVersion": "1"})
+    user["spec"]["sageMaker"] = {}
+    made._deliver("trainingjobs", "ADDED", user, made._wake_self)
+    made._deliver("cloudaccounts", "ADDED", account(1), made._wake_self)
+    made.queue._ready.clear()
+    made.queue._turns.clear()
+    made._deliver("cloudaccounts", "MODIFIED", after, made._wake_self)
+    assert ready(made) == woken, why
+
+
 def test_a_change_of_the_account_outside_a_pass_wakes_the_cloud_account() -> None:
     made = runtime()
     made.cloud.wake_account("team", "default")
@@ -102,6 +141,11 @@ async def test_the_clusters_id_is_the_uid_of_kube_system_unless_the_installer_sa
     told = runtime(api, MILLRACE_CLUSTER_ID="prod")
     await told._find_cluster_id()
     assert (told.cloud.cluster_id, api.asked) == ("prod", [])
+
+
+async def test_an_api_server_that_is_away_is_asked_again_for_the_clusters_id() -> None:
+    with pytest.raises(Unavailable):
+        await runtime(Api(Unavailable(503, "", "away")))._find_cluster_id()
 
 
 @pytest.mark.parametrize("error", [Forbidden(403, "Forbidden", "no"), NotFound(404, "NotFound", "gone")])

@@ -45,6 +45,19 @@ def condition(found: Object, type_: str = "Ready") -> tuple[str, str, str]:
     return (one["status"], one["reason"], one["message"]) if one else ("", "", "")
 
 
+def suspended(found: Hosted, old: Object, passed: float = 0.0) -> Object:
+    made = say.suspended(found, old, Decimal(1), BEGIN + timedelta(seconds=passed))
+    new = desired_status(old, made, 1, "2026-01-01T12:00:00Z")
+    assert problems(structural(ModelEndpointStatus), new) == []
+    return new
+
+
+def test_suspended_it_says_whether_anything_is_left() -> None:
+    going, gone = suspended(at(Stage.DELETING), {}), suspended(NONE, {})
+    assert condition(going) == ("False", "Suspended", "The endpoint is being taken away")
+    assert condition(gone) == ("False", "Suspended", "Nothing runs")
+
+
 NONE = at(Stage.MISSING, arn="", config="", instances=0)
 CAPACITY = Memory(passed_over=(("ml.g5.xlarge", "no room"), ("ml.g5.2xlarge", "quota 0")))
 # what was found, status, reason, says, other condition, reason
@@ -80,7 +93,7 @@ SAID = [
         told(Move.BROKEN, at(Stage.FAILED, failure="ping")),
         "False",
         "ServerFailed",
-        "The endpoint failed: ping",
+        "The endpoint is failed: ping",
         "Stalled",
         "broken",
     ),
@@ -92,8 +105,15 @@ SAID = [
         "Reconciling",
         "no type",
     ),
-    (told(Move.REMOVE, at(Stage.SERVING), suspended=True), "False", "Suspended", "being taken away", "", "suspended"),
-    (told(Move.NOTHING, NONE, suspended=True), "False", "Suspended", "Nothing runs", "", "gone"),
+    (told(Move.WAIT, at(Stage.UPDATING), proven=True), "True", "Serving", "2 are wanted", "", "scaling takes nothing away"),
+    (
+        told(Move.BROKEN, at(Stage.FAILED, failure="ping"), note="no such file"),
+        "False",
+        "ServerFailed",
+        "ping; the log ends: no such file",
+        "Stalled",
+        "with its log",
+    ),
     (
         told(Move.REMOVE, at(Stage.FAILED, failure="x")),
         "False",
@@ -132,17 +152,14 @@ def test_what_was_tried_is_forgotten_with_the_revision_and_after_the_last_type()
 def test_it_costs_what_its_instances_cost_while_they_are_there() -> None:
     priced = {"hourly": Decimal("1.408")}
     up = status(told(Move.PROBE, at(Stage.SERVING), **priced))
-    assert up["cost"] == {"hourlyUSD": "2.82", "accruedUSD": "0.00", "accruedAt": "2026-01-01T12:00:00Z"}
+    assert up["cost"] == {"hourlyUSD": "2.82", "accruedUSD": "0.000000", "accruedAt": "2026-01-01T12:00:00Z"}
     soon = status(told(Move.NOTHING, at(Stage.SERVING), **priced), up, passed=60)
     assert soon["cost"] == up["cost"], "a minute is not worth a write"
     hour = status(told(Move.NOTHING, at(Stage.SERVING), **priced), up, passed=3600)
-    assert hour["cost"]["accruedUSD"] == "2.82"
-    gone = status(told(Move.NOTHING, NONE, suspended=True), hour, passed=7200)
-    assert (gone["cost"]["hourlyUSD"], gone["cost"]["accruedUSD"]) == ("0.00", "5.64"), (
-        "it ran until now, as far as anybody knows"
-    )
-    later = status(told(Move.NOTHING, NONE, suspended=True), gone, passed=72000)
-    assert later["cost"]["accruedUSD"] == "5.64"
+    assert hour["cost"]["accruedUSD"] == "2.820000"
+    gone = suspended(NONE, hour, passed=7200)
+    assert (gone["cost"]["hourlyUSD"], gone["cost"]["accruedUSD"]) == ("0.00", "5.640000"), "until now, as far as anybody knows"
+    assert suspended(NONE, gone, passed=72000) == gone, "what is not there is not written about"
 
 
 def test_what_has_no_price_is_not_said_to_cost_nothing() -> None:

@@ -202,7 +202,7 @@ class World:
     def a_pass(self, *, dies_before_write: bool = False) -> None:
         spec = typed_training(runID=self.run_id or None, suspend=self.suspend, limits={"maxRestarts": MAX_RESTARTS})
         ctx = SimpleNamespace(status=dict(self.status), spec=spec, clock=self.clock, lookup=lambda *_: None)
-        with patch.object(reconcile, "BACKEND", self):
+        with patch.object(reconcile, "KUBERNETES", self):
             outcome: Outcome = run_to_end(reconcile.reconcile(ctx))  # type: ignore[arg-type]
         if not dies_before_write:
             self._store(desired_status(self.status, outcome, 1, stamp(self.clock.now())))

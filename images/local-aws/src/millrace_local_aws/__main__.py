@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--runner", default="scripted", choices=["scripted", "processes", "kubernetes"])
     serve.add_argument("--runner-options", default="{}", help="JSON: see the runner's module")
     serve.add_argument("--durations", default="{}", help="JSON: seconds of the clock by state")
+    serve.add_argument("--pace", type=float, default=1.0, help="factor on the durations of all states, such as 0.05")
     return made
 
 
@@ -36,9 +37,10 @@ def _announce(address: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    settings = Settings(chosen.enforce_iam, chosen.runner, json.loads(chosen.runner_options), json.loads(chosen.durations))
-    options = Options(chosen.data, chosen.speed, chosen.start_clock, chosen.host, chosen.port, settings)
-    run_forever(options, _announce)
+    durations, options = json.loads(chosen.durations), json.loads(chosen.runner_options)
+    settings = Settings(chosen.enforce_iam, chosen.runner, options, durations, chosen.pace)
+    run = Options(chosen.data, chosen.speed, chosen.start_clock, chosen.host, chosen.port, settings)
+    run_forever(run, _announce)
     return 0
 
 

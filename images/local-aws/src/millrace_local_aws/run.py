@@ -39,6 +39,7 @@ async def serve(folder: Path, options: Options, ready: Callable[[World, int], No
     world = World(folder, options.speed, options.start_clock, options.settings or Settings())
     server = Server(world)
     timers = None
+    world.resume()
     try:
         port = await server.start(options.host, options.port)
         timers = asyncio.create_task(world.scheduler.run())
@@ -49,6 +50,7 @@ async def serve(folder: Path, options: Options, ready: Callable[[World, int], No
             timers.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await timers
+        await world.runner.close()
         await server.stop()
         world.close()
 

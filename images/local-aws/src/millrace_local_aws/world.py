@@ -14,19 +14,24 @@ from millrace_local_aws.service import Service
 from millrace_local_aws.state.store import Store
 
 if TYPE_CHECKING:
+    from millrace_local_aws.dataplane.kubernetes import Kubernetes
+    from millrace_local_aws.dataplane.runner import Reports, Runner
     from millrace_local_aws.services.events.bus import Bus
+    from millrace_local_aws.services.logs.events import LogStore
     from millrace_local_aws.services.s3.objects import Objects
     from millrace_local_aws.services.sqs.queues import Queues
 
 
 @dataclass
 class Settings:
-    """What a user chooses. `durations` are seconds of the clock by state, such as `sagemaker.endpoint/Creating`."""
+    """What a user chooses. `durations` are seconds of the clock by state, such as `sagemaker.endpoint/Creating`; `pace` is
+    a factor on all others, to be quick without a fast clock."""
 
     enforce_iam: bool = False
     runner: str = "scripted"
     runner_options: dict[str, Any] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
+    pace: float = 1.0
 
 
 class World:
@@ -35,6 +40,10 @@ class World:
     sqs: Queues
     s3: Objects
     events: Bus
+    logs: LogStore
+    reports: Reports
+    runner: Runner
+    data_plane: Kubernetes | None = None
 
     def __init__(self, folder: Path, speed: float | None, start: float | None, settings: Settings) -> None:
         self.folder = folder
@@ -49,6 +58,17 @@ class World:
         from millrace_local_aws import services
 
         services.install(self)
+        self.store.commit()
+
+    def resume(self) -> None:
+        """Once the loop runs: pick up what a restart has interrupted."""
+        from millrace_local_aws.dataplane.reports import WorldReports, make_runner
+        from millrace_local_aws.services.sagemaker import endpoint_life, training_life
+
+        self.reports = WorldReports(self)
+        self.runner = make_runner(self)
+        training_life.resume(self)
+        endpoint_life.resume(self)
         self.store.commit()
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from millrace.api.common import (
     ClaimName,
-    CommonSpec,
+    CloudSpec,
     CommonStatus,
     Cost,
     Image,
@@ -21,12 +21,11 @@ from millrace.api.common import (
 )
 from millrace.api.pods import EnvVar, PodPlacement, PodResources, PullPolicy
 from millrace.api.resource import AGE, Column, Kind, summary_columns
+from millrace.api.sagemaker import InstanceType, Vpc
 
 MEMBERS = ("kubernetes", "sageMaker")
 MODELS = ("trainingJobRef", "uri", "jumpStart", "marketplace")
-InstanceType = Annotated[str, Field(max_length=64, pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")]
 TimeOfDay = Annotated[str, Field(max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-ResourceID = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[-0-9a-zA-Z]+$")]
 UrlPath = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^/[^\s]*$")]
 
 
@@ -185,15 +184,6 @@ class InstanceCount(Model):
     )
 
 
-class Vpc(Model):
-    """Networks that the containers are in."""
-
-    subnets: list[ResourceID] = Field(min_length=1, max_length=16, description="Ids of the subnets.")
-    security_group_ids: list[ResourceID] = Field(
-        alias="securityGroupIDs", min_length=1, max_length=5, description="Ids of the security groups."
-    )
-
-
 class SageMakerServing(Model):
     """The endpoint as instances of SageMaker."""
 
@@ -250,7 +240,7 @@ class Schedule(Model):
     up: list[UpWindow] = Field(min_length=1, max_length=32, description="Hours in which it is there.")
 
 
-class ModelEndpointSpec(CommonSpec):
+class ModelEndpointSpec(CloudSpec):
     """Desired endpoint."""
 
     model_config = {
@@ -287,7 +277,21 @@ class ModelEndpointSpec(CommonSpec):
                 "!has(self.probe) || has(self.probe.request.path) == has(self.kubernetes)",
                 "`probe.request.path` must be set for `kubernetes`, and may not be for `sageMaker`",
             ),
+            (
+                "!has(self.sageMaker) || !has(self.probe) || (self.probe.request.method == 'POST' && "
+                "(!has(self.probe.expect) || self.probe.expect.status == 200))",
+                "SageMaker is asked by POST and gives no other answer than 200",
+            ),
+            (
+                "!has(self.sageMaker) || !has(self.sageMaker.env) || !has(self.model.marketplace)",
+                "`sageMaker.env` may not be set for a model of Marketplace: its package has its own",
+            ),
             ("!has(self.accountRef) || has(self.sageMaker)", "`accountRef` is for `sageMaker`"),
+            (
+                "has(self.accountRef) == has(oldSelf.accountRef) && "
+                "(!has(self.accountRef) || self.accountRef.name == oldSelf.accountRef.name)",
+                "`accountRef` may not change: what runs in the account before would be lost; make a new object",
+            ),
             ("!has(self.tags) || has(self.sageMaker)", "`tags` are for `sageMaker`"),
         )
     }
@@ -296,12 +300,6 @@ class ModelEndpointSpec(CommonSpec):
     kubernetes: KubernetesServing | None = Field(default=None, description="Serve it by pods of this cluster.")
     sage_maker: SageMakerServing | None = Field(default=None, description="Serve it by SageMaker.")
     schedule: Schedule | None = Field(default=None, description="When it shall be there; always when not given.")
-    account_ref: ObjectReference | None = Field(
-        default=None, description="The CloudAccount of the same namespace; the one called `default` when not given."
-    )
-    tags: dict[str, Annotated[str, Field(max_length=256)]] | None = Field(
-        default=None, max_length=40, description="Tags of everything that is made on AWS, beside those of Millrace."
-    )
     probe: Probe | None = Field(
         default=None, description="A golden request; with protocol OpenAI a completion of one token is asked by default."
     )

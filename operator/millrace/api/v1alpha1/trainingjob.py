@@ -9,21 +9,26 @@ from pydantic import Field
 from millrace.api.common import (
     ClaimName,
     ClaimPath,
-    CommonSpec,
+    CloudSpec,
     CommonStatus,
+    Cost,
+    Decimal,
     Image,
     Model,
     Name,
     ObjectReference,
+    S3Uri,
     cel,
     exactly_one,
     same_member,
 )
 from millrace.api.pods import EnvVar, PodPlacement, PodResources, PullPolicy
 from millrace.api.resource import AGE, Column, Kind, summary_columns
+from millrace.api.sagemaker import InstanceType, Vpc
 
-MEMBERS = ("kubernetes",)
-IMMUTABLE_IN_RUN = ("inputs", "output", "parameters", "metrics", "checkpoint", "kubernetes")
+MEMBERS = ("kubernetes", "sageMaker")
+ALGORITHMS = ("image", "script", "algorithmARN")
+IMMUTABLE_IN_RUN = ("inputs", "output", "parameters", "metrics", "checkpoint", "accountRef", *MEMBERS)
 RunID = Annotated[str, Field(max_length=40, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*$")]
 _STARTED = "has(oldSelf.status) && has(oldSelf.status.attempt)"
 _ENDED = "has(oldSelf.status) && has(oldSelf.status.completionTime)"
@@ -34,7 +39,7 @@ class TrainingInput(Model):
 
     model_config = {
         "json_schema_extra": cel(
-            exactly_one("datasetRef", "claim"),
+            exactly_one("datasetRef", "claim", "uri"),
             ("!has(self.split) || has(self.datasetRef)", "`split` needs `datasetRef`"),
         )
     }
@@ -42,13 +47,19 @@ class TrainingInput(Model):
     name: Name = Field(description="Name under which the program finds the input; our runtimes read train and validation.")
     dataset_ref: ObjectReference | None = Field(default=None, description="A Dataset of the same namespace.")
     claim: ClaimPath | None = Field(default=None, description="A file or folder on a claim, used as it is.")
+    uri: S3Uri | None = Field(default=None, description="An object or prefix in S3; for `sageMaker`.")
     split: Literal["train", "validation", "test"] | None = Field(default=None, description="Part of the Dataset to read.")
 
 
 class Output(Model):
     """Where the results go."""
 
-    claim: ClaimPath = Field(description="Folder on a claim; holds the model, the logs and the run record.")
+    model_config = {"json_schema_extra": cel(exactly_one("claim", "uri"))}
+
+    claim: ClaimPath | None = Field(default=None, description="Folder on a claim; holds the model, the logs and the run record.")
+    uri: S3Uri | None = Field(
+        default=None, description="Prefix in S3, for `sageMaker`; holds models, checkpoints and run record."
+    )
 
 
 class MetricSpec(Model):
@@ -74,6 +85,9 @@ class Limits(Model):
 
     max_runtime_seconds: int | None = Field(
         default=None, ge=1, description="Running time summed over attempts; waiting and suspension do not count."
+    )
+    max_cost_usd: Decimal | None = Field(
+        default=None, alias="maxCostUSD", description="US dollars that the run may cost by the operator's price table."
     )
     max_restarts: int = Field(default=3, ge=0, le=1000, description="Counted restarts; disruptions are not counted.")
 
@@ -214,6 +228,68 @@ class KubernetesTraining(Model):
     faults: Faults | None = Field(default=None, description="What counts as a fault and what follows.")
 
 
+ARN = Annotated[str, Field(max_length=2048, pattern=r"^arn:aws[a-z-]*:[a-z0-9-]+:[a-z0-9-]*:([0-9]{12}|aws)?:[^\s]+$")]
+Argument = Annotated[str, Field(max_length=256)]
+
+
+class Script(Model):
+    """A script that one of the framework images runs (the sagemaker-training toolkit's contract)."""
+
+    image: Image = Field(description="Image of the framework, with the toolkit in it.")
+    source: S3Uri = Field(description="Archive (tar.gz) of the script and what it imports.")
+    entry_point: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\s/][^\s]*$")] = Field(
+        description="File in the archive that is run."
+    )
+
+
+class Algorithm(Model):
+    """What is run; exactly one member is set."""
+
+    model_config = {
+        "json_schema_extra": cel(
+            exactly_one(*ALGORITHMS),
+            ("!has(self.command) || has(self.image)", "`command` needs `image`"),
+            ("!has(self.args) || has(self.image)", "`args` needs `image`: scripts and algorithms are told by `parameters`"),
+        )
+    }
+
+    image: Image | None = Field(default=None, description="An image in ECR that keeps SageMaker's training container contract.")
+    command: list[Argument] | None = Field(default=None, min_length=1, max_length=100, description="Entry point of the image.")
+    args: list[Argument] | None = Field(default=None, max_length=100, description="Arguments.")
+    script: Script | None = Field(default=None, description="A script that a framework image runs.")
+    algorithm_arn: ARN | None = Field(
+        default=None, alias="algorithmARN", description="An algorithm of the account, or of the Marketplace once subscribed to."
+    )
+
+
+class Spot(Model):
+    """Spare capacity: cheaper, may be taken away; SageMaker starts the job again from its checkpoints."""
+
+    max_wait_seconds: int = Field(
+        default=86400, ge=1, le=2419200, description="Time to wait for capacity in all, beside the running time."
+    )
+
+
+class SageMakerTraining(Model):
+    """The run as SageMaker training jobs, one an attempt."""
+
+    algorithm: Algorithm = Field(description="What is run.")
+    role_arn: ARN = Field(
+        alias="roleARN", description="Execution role that SageMaker assumes; the account's role must be allowed to pass it."
+    )
+    instance_type: InstanceType = Field(description="Instances.")
+    instance_count: int = Field(default=1, ge=1, le=1000, description="Instances.")
+    volume_gib: int = Field(default=30, alias="volumeGiB", ge=1, le=16384, description="Volume of each instance, GiB.")
+    spot: Spot | None = Field(default=None, description="Use spare capacity; checkpoints go below the output.")
+    vpc: Vpc | None = Field(default=None, description="The network that the instances are in.")
+    kms_key_id: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
+        default=None, alias="kmsKeyID", description="Key that volumes and results are encrypted with."
+    )
+    encrypt_traffic: bool = Field(default=False, description="Encrypt what instances send to each other.")
+    network_isolation: bool = Field(default=False, description="Let the container reach nothing; some algorithms require it.")
+    env: dict[str, Annotated[str, Field(max_length=512)]] | None = Field(default=None, max_length=100, description="Environment.")
+
+
 def _same(field: str) -> str:
     """CEL: the optional spec field is what it was."""
     new, old = f"self.spec.{field}", f"oldSelf.spec.{field}"
@@ -234,13 +310,33 @@ def _run_rules() -> tuple[tuple[str, str], ...]:
     return (*rules, (f"!({_STARTED}) || ({_ENDED}) || ({_same('runID')})", ended_first))
 
 
-class TrainingJobSpec(CommonSpec):
+class TrainingJobSpec(CloudSpec):
     """Desired run."""
 
     model_config = {
         "json_schema_extra": cel(
             exactly_one(*MEMBERS),
             same_member(*MEMBERS),
+            (
+                "has(self.kubernetes) == has(self.output.claim)",
+                "`output.claim` goes with `kubernetes`, `output.uri` with `sageMaker`",
+            ),
+            (
+                "!has(self.inputs) || self.inputs.all(i, has(i.uri) == has(self.sageMaker))",
+                "`inputs[].uri` goes with `sageMaker`; `claim` and `datasetRef` with `kubernetes`",
+            ),
+            (
+                "!has(self.checkpoint) || has(self.kubernetes)",
+                "`checkpoint` needs `kubernetes`: SageMaker's go below the output with `spot`",
+            ),
+            (
+                "!has(self.limits) || !has(self.limits.maxCostUSD) || has(self.sageMaker)",
+                "`limits.maxCostUSD` needs `sageMaker`: what pods cost is not known",
+            ),
+            (
+                "!has(self.metrics) || !has(self.sageMaker) || !has(self.sageMaker.algorithm.algorithmARN)",
+                "`metrics` may not be set with `sageMaker.algorithm.algorithmARN`: the algorithm says its own",
+            ),
             (
                 "!has(self.metrics) || !has(self.kubernetes) || has(self.kubernetes.command)",
                 "`metrics` needs `kubernetes.command`: they are read from its output; our runtimes report theirs themselves",
@@ -275,6 +371,7 @@ class TrainingJobSpec(CommonSpec):
         description="Delete the ended pods (and their logs) this long after the end; the object itself stays.",
     )
     kubernetes: KubernetesTraining | None = Field(default=None, description="Run as pods of this cluster.")
+    sage_maker: SageMakerTraining | None = Field(default=None, description="Run as SageMaker training jobs.")
 
 
 class Progress(Model):
@@ -358,6 +455,7 @@ class TrainingJobStatus(CommonStatus):
     restarts: Restarts | None = Field(default=None, description="How often the group was started again.")
     running_seconds: int | None = Field(default=None, description="Running time of the attempts that ended.")
     attempt_start_time: str | None = Field(default=None, description="When all pods of the current attempt ran.")
+    cost: Cost | None = Field(default=None, description="What it costs; for members on AWS.")
     retry_after: str | None = Field(default=None, description="Not before this time is the next attempt made.")
 
 
@@ -378,7 +476,8 @@ KIND = Kind(
         Column("Restarts", ".status.restarts.count", "integer", "Counted restarts."),
         Column("Checkpoint", ".status.checkpoint.step", "integer", "Step of the last committed checkpoint.", 1),
         Column("ETA", ".status.progress.etaSeconds", "integer", "Estimated seconds left.", 1),
-        Column("External-ID", ".status.externalID", "string", "Name of the Job that runs.", 1),
+        Column("External-ID", ".status.externalID", "string", "Name of the Job, or ARN of the training job, that runs.", 1),
+        Column("Cost", ".status.cost.accruedUSD", description="US dollars so far.", priority=1),
         Column("Model", ".status.model.digest", "string", "Digest of the model.", 1),
         AGE,
     ),

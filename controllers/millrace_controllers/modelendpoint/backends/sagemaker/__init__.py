@@ -7,21 +7,25 @@ type. An endpoint that an earlier object of the same name left behind (deletionP
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from millrace.api.v1alpha1.modelendpoint import ProbeExpectation
+from millrace.api.v1alpha1.modelendpoint import Probe, ProbeExpectation
 from millrace.aws import naming, tags
-from millrace.aws.account import Account
 from millrace.aws.errors import CallError, InUse, QuotaExceeded
 from millrace.aws.listing import Listed
+from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.controller import Pass
-from millrace.engine.errors import NameConflict
+from millrace.engine.errors import NameConflict, Refused
 from millrace_controllers.modelendpoint.backends.sagemaker import hub, requests
 from millrace_controllers.modelendpoint.observed import Answer, Hosted, Stage
+
+if TYPE_CHECKING:
+    from millrace.aws.account import Account
 
 Object = dict[str, Any]
 _STAGES = {
@@ -31,12 +35,13 @@ _STAGES = {
     "SystemUpdating": Stage.UPDATING,
     "RollingBack": Stage.ROLLING_BACK,
     "Failed": Stage.FAILED,
-    "OutOfService": Stage.FAILED,
-    "UpdateRollbackFailed": Stage.FAILED,
+    "OutOfService": Stage.MIXED,
+    "UpdateRollbackFailed": Stage.MIXED,
     "Deleting": Stage.DELETING,
 }
 _NAME_LIMIT = 63
-_MOST_READ = 64 << 10
+_PATIENCE = 60
+"""Seconds that SageMaker gives a container to answer."""
 _SHOWN = 200
 _LOG_LINES = 5
 
@@ -53,8 +58,7 @@ class SageMakerHost:
 
     def account(self, ctx: Pass) -> Account:
         """The account of spec.accountRef. Raises AccountNotReady."""
-        reference = ctx.spec.account_ref
-        return ctx.account(reference.name if reference else "default")
+        return ctx.account(ctx.spec.account)
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -65,7 +69,7 @@ class SageMakerHost:
         found = await account.find("sagemaker", "DescribeEndpoint", EndpointName=name)
         if found is None:
             return Hosted(name)
-        if not known:
+        if ctx.status.get("externalID") != found["EndpointArn"]:
             await self._claim(ctx, account, found)
         return hosted(found, await self._variant(account, found))
 
@@ -109,10 +113,10 @@ class SageMakerHost:
             account.shared("sagemaker-endpoints", listed).watch(found.arn, found.state, ctx.key)
 
     async def card(self, ctx: Pass, version: str | None) -> hub.Card:
-        """The card of the hub's model. Raises NotFound of AWS where the Region's hub has none."""
-        asked = ctx.spec.model.jump_start
+        """The card of the hub's model. Raises Refused where the Region's hub has none."""
+        account, asked = self.account(ctx), ctx.spec.model.jump_start
         wanted = {"HubContentVersion": version} if version else {}
-        answer = await self.account(ctx).call(
+        answer = await account.find(
             "sagemaker",
             "DescribeHubContent",
             HubName=hub.HUB,
@@ -120,6 +124,11 @@ class SageMakerHost:
             HubContentName=asked.model_id,
             **wanted,
         )
+        if answer is None:
+            which = f"{asked.model_id} {version}" if version else asked.model_id
+            raise Refused(
+                f"the hub of {account.region} has no model {which}: correct spec.model.jumpStart, or use another Region"
+            )
         return hub.card(answer)
 
     # -- acting ----------------------------------------------------------------------------------------------------
@@ -159,7 +168,7 @@ class SageMakerHost:
             await account.call("application-autoscaling", "RegisterScalableTarget", **wanted)
             await account.call("application-autoscaling", "PutScalingPolicy", **requests.scaling_policy(found.name, ctx.spec))
             return
-        await self._unscale(account, found.name)
+        await self._unscale(ctx, account, found.name)
         if found.desired != ctx.spec.sage_maker.replicas.min:
             weights = [{"VariantName": requests.VARIANT, "DesiredInstanceCount": ctx.spec.sage_maker.replicas.min}]
             await account.call(
@@ -169,39 +178,36 @@ class SageMakerHost:
                 DesiredWeightsAndCapacities=weights,
             )
 
-    async def _unscale(self, account: Account, endpoint: str) -> None:
-        """Nothing that was never registered needs to be."""
-        which = {"ServiceNamespace": "sagemaker", "ResourceId": requests.resource_id(endpoint)}
-        known = await account.items(
-            "application-autoscaling",
-            "DescribeScalableTargets",
-            "ScalableTargets",
-            ServiceNamespace="sagemaker",
-            ResourceIds=[requests.resource_id(endpoint)],
-        )
-        if known:
-            await account.remove(
-                "application-autoscaling", "DeregisterScalableTarget", **which, ScalableDimension=requests.DIMENSION
-            )
+    async def _unscale(self, ctx: Pass, account: Account, endpoint: str) -> None:
+        """Its policies go with the target. What was never registered asks for no permission."""
+        if requests.BETWEEN in str((ctx.status.get("sageMaker") or {}).get("scaled", "")):
+            await account.remove("application-autoscaling", "DeregisterScalableTarget", **requests.scaled(endpoint))
 
-    async def probe(self, ctx: Pass, found: Hosted, body: Object, expect: ProbeExpectation | None) -> Answer:
+    async def probe(self, ctx: Pass, found: Hosted, body: Object, probe: Probe | None) -> Answer:
         """Ask the golden request. Raises what keeps it from being asked."""
-        account = self.account(ctx)
+        seconds = probe.timeout_seconds if probe else _PATIENCE
         try:
-            answer = await account.call(
-                "sagemaker-runtime",
-                "InvokeEndpoint",
-                EndpointName=found.name,
-                ContentType="application/json",
-                Accept="application/json",
-                Body=json.dumps(body).encode(),
-            )
+            async with asyncio.timeout(seconds):
+                said = await self._invoked(self.account(ctx), found.name, json.dumps(body).encode())
+        except TimeoutError:
+            return Answer(False, f"no answer in {seconds} s")
         except CallError as error:
             if error.where.code in {"ModelError", "ModelNotReadyException"}:
                 return Answer(False, error.message)
             raise
-        said = (await asyncio.to_thread(answer["Body"].read, _MOST_READ)).decode("utf-8", "replace")
-        return judged(said, expect)
+        return judged(said, probe.expect if probe else None)
+
+    async def _invoked(self, account: Account, endpoint: str, body: bytes) -> str:
+        answer = await account.call(
+            "sagemaker-runtime",
+            "InvokeEndpoint",
+            EndpointName=endpoint,
+            ContentType="application/json",
+            Accept="application/json",
+            Body=body,
+        )
+        told: bytes = answer["Body"]
+        return told.decode("utf-8", "replace")
 
     async def words(self, ctx: Pass, found: Hosted) -> str:
         """The last lines of the containers' log; "" where there are none, or they may not be read."""
@@ -220,18 +226,13 @@ class SageMakerHost:
     # -- removing --------------------------------------------------------------------------------------------------
 
     async def remove(self, ctx: Pass, found: Hosted) -> bool:
-        """Take the endpoint away; True once it is gone."""
+        """Take the endpoint away; True once it is gone. What bills goes first: scaling without an endpoint costs nothing."""
         account = self.account(ctx)
-        if found.stage is Stage.MISSING:
-            return True
-        await self._unscale(account, found.name)
-        if found.stage is Stage.DELETING:
-            return False
-        try:
-            await account.remove("sagemaker", "DeleteEndpoint", EndpointName=found.name)
-        except InUse:
-            return False
-        return False
+        if found.stage not in {Stage.MISSING, Stage.DELETING}:
+            with contextlib.suppress(InUse):
+                await account.remove("sagemaker", "DeleteEndpoint", EndpointName=found.name)
+        await self._unscale(ctx, account, found.name)
+        return found.stage is Stage.MISSING
 
     async def clean(self, ctx: Pass, found: Hosted, keep: Iterable[str]) -> None:
         """Delete configurations and models of this endpoint that nothing uses any more, the configuration first."""
@@ -248,12 +249,22 @@ class SageMakerHost:
                 await account.remove("sagemaker", "DeleteModel", ModelName=name)
 
     async def delete(self, ctx: Pass) -> bool:
-        """Endpoint, configurations, models; True when nothing is left. Nothing was ever made without an account."""
-        found = await self.observe(ctx)
+        """Endpoint, configurations, models; True when nothing is left. What is somebody else's is not ours to take away."""
+        try:
+            found = await self.observe(ctx)
+        except NameConflict:
+            found = Hosted(endpoint_name(ctx.object))
         if not await self.remove(ctx, found):
             return False
         await self.clean(ctx, found, ())
         return True
+
+    def never_began(self, ctx: Pass) -> bool:
+        """Nothing was ever made: there is no account to make it in, or there has never been one that answered. A CloudAccount
+        that was used stays until the last object that uses it is gone."""
+        account = ctx.lookup(ACCOUNTS, ctx.spec.account)
+        known = account is not None and (account.get("status") or {}).get("accountID")
+        return not known and not ctx.status.get("sageMaker")
 
     def _marks(self, ctx: Pass, account: Account) -> list[Object]:
         return tags.as_list(tags.of({"kind": "ModelEndpoint", **ctx.object}, account.cluster_id, ctx.spec.tags))
@@ -313,4 +324,4 @@ def _is_heir(ctx: Pass, account: Account, marks: dict[str, str]) -> bool:
         tags.KIND: "ModelEndpoint",
         tags.NAME: metadata["name"],
     }
-    return all(marks.get(key) == value for key, value in wanted.items())
+    return bool(account.cluster_id) and all(marks.get(key) == value for key, value in wanted.items())

@@ -17,6 +17,8 @@ from millrace_controllers.modelendpoint.errors import LicenceNotAccepted
 
 HUB = "SageMakerPublicHub"
 _PLACE = "spec.model.jumpStart"
+_NEEDED = ("HostingEcrUri", "HostingArtifactUri", "DefaultInferenceInstanceType")
+"""What a proprietary model's card has not: it is a model package of Marketplace."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,9 @@ class Card:
     @property
     def types(self) -> tuple[str, ...]:
         """Instance types that the model is made for; its default first."""
-        default, known = self.document["DefaultInferenceInstanceType"], self.document.get("SupportedInferenceInstanceTypes") or ()
-        return (default, *(t for t in known if t != default))
+        default = self.document.get("DefaultInferenceInstanceType")
+        known = self.document.get("SupportedInferenceInstanceTypes") or ()
+        return (*filter(None, [default]), *(t for t in known if t != default))
 
     @property
     def probe(self) -> dict[str, Any] | None:
@@ -49,6 +52,11 @@ def check(found: Card, asked: JumpStartModel, types: Sequence[str], *, override:
     if found.document.get("GatedBucket") and not asked.accept_eula:
         where = found.document.get("HostingEulaUri") or "the model's card in SageMaker Studio"
         raise LicenceNotAccepted(f"{asked.model_id} is gated: read its licence ({where}) and set {_PLACE}.acceptEULA: true")
+    missing = [name for name in _NEEDED if not found.document.get(name)]
+    if missing:
+        raise Refused(f"{asked.model_id} {found.version} cannot be deployed from its card, which has no {', '.join(missing)}")
+    if found.document.get("HostingUseScriptUri") and found.document.get("HostingScriptUri"):
+        raise Refused(f"{asked.model_id} {found.version} needs inference code beside its weights, which is not supported")
     unknown = [name for name in types if name not in found.types]
     if unknown and not override:
         raise Refused(
@@ -61,10 +69,9 @@ def recipe(found: Card, asked: JumpStartModel, instance_type: str) -> Recipe:
     """Image, weights and environment for an instance type."""
     document, variant = found.document, _variant(found.document, instance_type)
     prefix = document.get("HostingArtifactCompressionType", "Gzip") == "None"
-    packed = None if document.get("HostingUseScriptUri") else document.get("HostingPrepackedArtifactUri")
     return Recipe(
         image=_image(document, variant),
-        model_uri=str(packed or document["HostingArtifactUri"]),
+        model_uri=str(document["HostingArtifactUri"]),
         compressed=not prefix,
         env={**_environment(document), **{k: str(v) for k, v in (variant.get("EnvironmentVariables") or {}).items()}},
         accept_eula=asked.accept_eula if document.get("GatedBucket") else None,
@@ -72,6 +79,7 @@ def recipe(found: Card, asked: JumpStartModel, instance_type: str) -> Recipe:
         volume_gib=document.get("InferenceVolumeSize"),
         start_seconds=_whole(document.get("ContainerStartupHealthCheckTimeout")),
         download_seconds=_whole(document.get("ModelDataDownloadTimeout")),
+        ami_version=str(document.get("InferenceAmiVersion") or ""),
     )
 
 

@@ -11,6 +11,8 @@ from millrace.engine.errors import Refused
 
 Object = dict[str, Any]
 VARIANT = "main"
+BETWEEN = " at "
+"""Stands in the name of a scaling that follows the load, and in no other."""
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
@@ -31,6 +33,7 @@ class Recipe:
     volume_gib: int | None = None
     start_seconds: int | None = None
     download_seconds: int | None = None
+    ami_version: str = ""
 
 
 def own(serving: SageMakerServing, uri: str) -> Recipe:
@@ -79,7 +82,8 @@ def config(name: str, spec: ModelEndpointSpec, recipe: Recipe, instance_type: st
     """CreateEndpointConfig; the model has the same name."""
     serving = _serving(spec)
     times = {
-        "VolumeSizeInGB": serving.volume_gib or recipe.volume_gib,
+        "VolumeSizeInGB": serving.volume_gib or (recipe.volume_gib if takes_volume(instance_type) else None),
+        "InferenceAmiVersion": recipe.ami_version,
         "ContainerStartupHealthCheckTimeoutInSeconds": serving.start_seconds or recipe.start_seconds,
         "ModelDataDownloadTimeoutInSeconds": serving.download_seconds or recipe.download_seconds,
     }
@@ -95,18 +99,33 @@ def config(name: str, spec: ModelEndpointSpec, recipe: Recipe, instance_type: st
     return {**made, "KmsKeyId": serving.kms_key_id} if serving.kms_key_id else made
 
 
+def takes_volume(instance_type: str) -> bool:
+    """Whether SageMaker lets one say how large the volume is: not where the instances have disks of their own.
+
+    As sagemaker.utils.volume_size_supported of the SageMaker Python SDK 2.257 has it.
+    """
+    family = instance_type.removeprefix("ml.").partition(".")[0]
+    return "d" not in family and not family.startswith(("g5", "g6", "p5", "trn1"))
+
+
 def scaling(spec: ModelEndpointSpec) -> str:
     """Names how many instances there shall be; what is set once for each name."""
     wanted = _serving(spec).replicas
     if not wanted.target_invocations_per_instance:
         return str(wanted.min)
-    return f"{wanted.min}-{wanted.max} at {wanted.target_invocations_per_instance}"
+    return f"{wanted.min}-{wanted.max}{BETWEEN}{wanted.target_invocations_per_instance}"
 
 
 def probe_mark(spec: ModelEndpointSpec) -> str:
     """Names a golden request: another one must be answered anew."""
     asked = spec.probe.model_dump_json(by_alias=True) if spec.probe else ""
     return hashlib.sha256(asked.encode()).hexdigest()[:8]
+
+
+def count(spec: ModelEndpointSpec) -> int | None:
+    """The number of instances, where it is one number."""
+    wanted = _serving(spec).replicas
+    return None if wanted.target_invocations_per_instance else wanted.min
 
 
 def resource_id(endpoint: str) -> str:
@@ -117,7 +136,7 @@ def resource_id(endpoint: str) -> str:
 def scalable_target(endpoint: str, spec: ModelEndpointSpec) -> Object:
     """RegisterScalableTarget."""
     wanted = _serving(spec).replicas
-    return {**_scaled(endpoint), "MinCapacity": wanted.min, "MaxCapacity": wanted.max or wanted.min}
+    return {**scaled(endpoint), "MinCapacity": wanted.min, "MaxCapacity": wanted.max or wanted.min}
 
 
 def scaling_policy(endpoint: str, spec: ModelEndpointSpec) -> Object:
@@ -125,14 +144,15 @@ def scaling_policy(endpoint: str, spec: ModelEndpointSpec) -> Object:
     metric = {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
     target = float(_serving(spec).replicas.target_invocations_per_instance or 0)
     return {
-        **_scaled(endpoint),
+        **scaled(endpoint),
         "PolicyName": f"{endpoint}-load",
         "PolicyType": "TargetTrackingScaling",
         "TargetTrackingScalingPolicyConfiguration": {"TargetValue": target, "PredefinedMetricSpecification": metric},
     }
 
 
-def _scaled(endpoint: str) -> Object:
+def scaled(endpoint: str) -> Object:
+    """What Application Auto Scaling calls the number of the variant's instances."""
     return {"ServiceNamespace": "sagemaker", "ResourceId": resource_id(endpoint), "ScalableDimension": DIMENSION}
 
 

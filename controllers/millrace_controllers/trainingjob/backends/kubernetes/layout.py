@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from millrace.api.common import ClaimPath
 from millrace.api.v1alpha1.trainingjob import IMMUTABLE_IN_RUN, TrainingJobSpec, Volume
 from millrace.kube import pods
 from millrace.kube.pods import Mount
@@ -35,7 +36,13 @@ class Place:
 
 def output(spec: TrainingJobSpec) -> Place:
     """Where results go."""
-    return _place(spec, spec.output.claim.name, spec.output.claim.path)
+    claim = _output_claim(spec)
+    return _place(spec, claim.name, claim.path)
+
+
+def _output_claim(spec: TrainingJobSpec) -> ClaimPath:
+    assert spec.output.claim is not None, "a rule of the schema has it that pods write to a claim"
+    return spec.output.claim
 
 
 def checkpoints(spec: TrainingJobSpec) -> Place:
@@ -43,7 +50,8 @@ def checkpoints(spec: TrainingJobSpec) -> Place:
     claim = spec.checkpoint.claim if spec.checkpoint else None
     if claim is not None:
         return _place(spec, claim.name, claim.path)
-    return _place(spec, spec.output.claim.name, f"{spec.output.claim.path}/checkpoints".lstrip("/"))
+    claim = _output_claim(spec)
+    return _place(spec, claim.name, f"{claim.path}/checkpoints".lstrip("/"))
 
 
 def input_path(spec: TrainingJobSpec, found: ResolvedInput) -> str:

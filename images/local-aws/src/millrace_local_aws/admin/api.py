@@ -96,7 +96,8 @@ def remove_faults(world: World, body: Body) -> Any:
 
 @route("GET", "settings")
 def settings(world: World, body: Body) -> Any:
-    return {"enforce_iam": world.settings.enforce_iam, "durations": world.settings.durations, "runner": world.settings.runner}
+    chosen = world.settings
+    return {"enforce_iam": chosen.enforce_iam, "durations": chosen.durations, "pace": chosen.pace, "runner": chosen.runner}
 
 
 @route("POST", "settings")
@@ -104,6 +105,7 @@ def change_settings(world: World, body: Body) -> Any:
     if "enforce_iam" in body:
         world.settings.enforce_iam = bool(body["enforce_iam"])
     world.settings.durations |= body.get("durations", {})
+    world.settings.pace = float(body.get("pace", world.settings.pace))
     return settings(world, {})
 
 

@@ -62,7 +62,7 @@ class Admin:
         return list(self.call("GET", "faults"))
 
     def settings(self, **changes: Any) -> dict[str, Any]:
-        """Read them, or change `enforce_iam` (bool) or `durations` (seconds of the clock by state)."""
+        """Read them, or change `enforce_iam` (bool), `pace`, or `durations` (seconds of the clock by state)."""
         return dict(self.call("POST", "settings", changes) if changes else self.call("GET", "settings"))
 
     def state(self, kind: str | None = None) -> dict[str, list[dict[str, Any]]]:
@@ -72,3 +72,36 @@ class Admin:
     def expire_credentials(self, role: str | None = None) -> None:
         """Temporary credentials of all roles, or of one by name, are over now."""
         self.call("POST", "sessions/expire", {"role": role} if role else {})
+
+    def plan(self, kind: str, effect: str, name: str = "*", times: int | None = 1, **fields: Any) -> None:
+        """What happens to the next training job or endpoint of that name: `services/sagemaker/plans.py` has the effects."""
+        self.call("POST", "sagemaker/plans", {"kind": kind, "effect": effect, "name": name, "times": times, **fields})
+
+    def clear_plans(self) -> None:
+        self.call("DELETE", "sagemaker/plans", {})
+
+    def set_quota(self, use: str, instance_type: str, value: float, **where: str) -> None:
+        """`use` is training, spot or endpoint; `account` and `region` where not the default."""
+        self.call("POST", "quotas", {"use": use, "instance_type": instance_type, "value": value, **where})
+
+    def deny_quota_requests(self) -> None:
+        """Every pending request for a higher quota is turned down."""
+        self.call("POST", "quotas/deny", {})
+
+    def publish_model(self, content: dict[str, Any], region: str = "us-east-1") -> str:
+        """Into JumpStart's public hub, as ImportHubContent takes it (the document as an object); returns the ARN."""
+        return str(self.call("POST", "hub/contents", {"content": content, "region": region})["arn"])
+
+    def publish_algorithm(self, request: dict[str, Any], product: str, **where: str) -> str:
+        """To the Marketplace, as CreateAlgorithm takes it; `seller` and `region` where not the default; returns the ARN."""
+        return str(self.call("POST", "marketplace/algorithms", {"request": request, "product": product, **where})["arn"])
+
+    def publish_model_package(self, request: dict[str, Any], product: str, **where: str) -> str:
+        """To the Marketplace, as CreateModelPackage takes it; returns the ARN."""
+        return str(self.call("POST", "marketplace/model-packages", {"request": request, "product": product, **where})["arn"])
+
+    def subscribe(self, product: str, account: str = "123456789012") -> None:
+        self.call("POST", "marketplace/subscriptions", {"product": product, "account": account})
+
+    def unsubscribe(self, product: str, account: str = "123456789012") -> None:
+        self.call("DELETE", "marketplace/subscriptions", {"product": product, "account": account})

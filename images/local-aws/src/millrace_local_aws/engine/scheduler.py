@@ -46,11 +46,11 @@ class Scheduler:
             self._count = max(self._count, int(key))
             heapq.heappush(self._heap, (record["due"], int(key), key))
 
-    def after(self, seconds: float, name: str, **arguments: Any) -> str:
+    def after(self, seconds: float, name: str, /, **arguments: Any) -> str:
         """Do the action so many seconds of the clock from now; returns the timer's id."""
         return self.at(self._clock.now() + seconds, name, **arguments)
 
-    def at(self, due: float, name: str, **arguments: Any) -> str:
+    def at(self, due: float, name: str, /, **arguments: Any) -> str:
         self._count += 1
         key = str(self._count)
         self._table.put("", key, {"due": due, "action": name, "arguments": arguments})

@@ -8,23 +8,36 @@ import inspect
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from millrace_local_aws.access.authorize import context_of, decide, denied
 from millrace_local_aws.access.policies import Decision, Question
-from millrace_local_aws.access.principals import principal
+from millrace_local_aws.access.principals import Principal, principal
 from millrace_local_aws.engine.ids import new_uuid
 from millrace_local_aws.service import Call, Service
 from millrace_local_aws.wire import protocols, rest_routes
 from millrace_local_aws.wire.errors import AwsError, NotServed
 from millrace_local_aws.wire.incoming import Incoming, Outgoing
-from millrace_local_aws.wire.models import OperationModel, known_services, operation_model
+from millrace_local_aws.wire.models import known_services, operation_model
 from millrace_local_aws.wire.shapes import summary, violations
 from millrace_local_aws.wire.sigv4 import Signed, signed
 from millrace_local_aws.world import World
 
+if TYPE_CHECKING:
+    from millrace_local_aws.wire.models import OperationModel
+
 LOG = logging.getLogger(__name__)
 Labels = dict[str, str]
+_JSON_CODES = {
+    "ExpiredToken": ("ExpiredTokenException", 400),
+    "InvalidClientTokenId": ("UnrecognizedClientException", 400),
+    "MissingAuthenticationToken": ("MissingAuthenticationTokenException", 400),
+}
+TOKEN_CODES: dict[str, dict[str, tuple[str, int]]] = {
+    "json": _JSON_CODES,
+    "rest-json": _JSON_CODES,
+    "rest-xml": {"ExpiredToken": ("ExpiredToken", 400), "InvalidClientTokenId": ("InvalidAccessKeyId", 403)},
+}
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,9 @@ class Gateway:
         self, match: Match, model: OperationModel, protocol: str, request: Incoming, scope: Signed, request_id: str
     ) -> Outgoing:
         service = match.service
-        call = Call(self.world, service, match.operation, principal(self.world, scope), scope.region, request_id, request)
+        call = Call(
+            self.world, service, match.operation, self._principal(service, protocol, scope), scope.region, request_id, request
+        )
         values = protocols.read(protocol, model, request, match.labels)
         self._validate(service, model, values)
         await self._fail_on_demand(call)
@@ -127,6 +142,19 @@ class Gateway:
         answer = protocols.write(protocol, model, result, request_id)
         _attach_stream(answer, result)
         return answer
+
+    def _principal(self, service: Service, protocol: str, scope: Signed) -> Principal:
+        """Who signed; the services have names of their own for what is wrong with a token."""
+        names = TOKEN_CODES.get(protocol, {})
+        try:
+            found = principal(self.world, scope)
+        except AwsError as error:
+            code, status = names.get(error.code, (error.code, error.status))
+            raise AwsError(code, error.message, status) from error
+        if found.kind == "anonymous" and service.name != "s3":
+            code, status = names.get("MissingAuthenticationToken", ("MissingAuthenticationToken", 403))
+            raise AwsError(code, "Missing Authentication Token", status)
+        return found
 
     def _validate(self, service: Service, model: OperationModel, values: dict[str, Any]) -> None:
         if model.input_shape is None:

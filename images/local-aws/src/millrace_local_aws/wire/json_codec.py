@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from millrace_local_aws.wire.errors import BadRequest
-from millrace_local_aws.wire.models import Shape
 from millrace_local_aws.wire.scalars import blob_from, blob_to, time_from, time_to
+
+if TYPE_CHECKING:
+    from millrace_local_aws.wire.models import Shape
 
 
 def body(raw: bytes) -> Any:

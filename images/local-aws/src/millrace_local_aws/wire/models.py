@@ -1,25 +1,42 @@
 """AWS's own service models, as botocore ships them.
 
-They are read when a service is first called (0.1 s for SageMaker), so that the server starts at once.
+They, and botocore itself, are read when a service is first called (0.1 s for SageMaker), so that the server starts at once.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from botocore.loaders import Loader
-from botocore.model import OperationModel, ServiceModel, Shape
+if TYPE_CHECKING:
+    from botocore.loaders import Loader
+    from botocore.model import OperationModel, ServiceModel, Shape
 
-__all__ = ["OperationModel", "ServiceModel", "Shape", "error_shape", "known_services", "operation_model", "service_model"]
+__all__ = [
+    "OperationModel",
+    "ServiceModel",
+    "Shape",
+    "error_shape",
+    "known_services",
+    "members",
+    "operation_model",
+    "service_model",
+]
 
-_LOADER = Loader()
+
+@cache
+def _loader() -> Loader:
+    from botocore.loaders import Loader
+
+    return Loader()
 
 
 @cache
 def service_model(name: str) -> ServiceModel:
     """The model of one service, by botocore's name of it."""
-    return ServiceModel(_LOADER.load_service_model(name, "service-2"), name)
+    from botocore.model import ServiceModel
+
+    return ServiceModel(_loader().load_service_model(name, "service-2"), name)
 
 
 @cache
@@ -32,7 +49,7 @@ def operation_model(service: str, operation: str) -> OperationModel | None:
 @cache
 def known_services() -> frozenset[str]:
     """Every service that botocore knows."""
-    return frozenset(_LOADER.list_available_services("service-2"))
+    return frozenset(_loader().list_available_services("service-2"))
 
 
 @cache

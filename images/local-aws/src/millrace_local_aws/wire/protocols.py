@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from millrace_local_aws.wire import json_codec, query_codec, rest_codec, xml_codec
 from millrace_local_aws.wire.errors import AwsError
 from millrace_local_aws.wire.incoming import Incoming, Outgoing
-from millrace_local_aws.wire.models import OperationModel, error_shape
+from millrace_local_aws.wire.models import error_shape
+
+if TYPE_CHECKING:
+    from millrace_local_aws.wire.models import OperationModel
 
 
 def protocol_of(model: OperationModel, request: Incoming) -> str:

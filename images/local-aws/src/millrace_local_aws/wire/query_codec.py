@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from millrace_local_aws.wire.errors import BadRequest
-from millrace_local_aws.wire.models import Shape
 from millrace_local_aws.wire.scalars import blob_from, time_from
+
+if TYPE_CHECKING:
+    from millrace_local_aws.wire.models import Shape
 
 Form = dict[str, str]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from millrace_local_aws.wire import json_codec, xml_codec
 from millrace_local_aws.wire.incoming import Incoming, Outgoing
-from millrace_local_aws.wire.models import OperationModel, Shape
 from millrace_local_aws.wire.query_codec import scalar
+
+if TYPE_CHECKING:
+    from millrace_local_aws.wire.models import OperationModel, Shape
 
 
 def read(model: OperationModel, request: Incoming, labels: dict[str, str], *, xml: bool) -> dict[str, Any]:

@@ -6,10 +6,12 @@ Used on every request (the client's fault) and on every answer (ours). Messages 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from millrace_local_aws.wire.models import Shape
 from millrace_local_aws.wire.patterns import matches
+
+if TYPE_CHECKING:
+    from millrace_local_aws.wire.models import Shape
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -40,7 +42,7 @@ def violations(shape: Shape, value: Any, path: str = "") -> Iterator[str]:
     expected = _TYPES[shape.type_name]
     if getattr(shape, "is_document_type", False):
         return
-    if shape.serialization.get("streaming") or getattr(shape, "is_eventstream", False):
+    if shape.serialization.get("streaming") or shape.serialization.get("eventstream"):
         return
     if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
         yield _fault(value, path, f"be of type {shape.type_name}")

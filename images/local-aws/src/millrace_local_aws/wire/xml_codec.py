@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 from millrace_local_aws.wire.errors import BadRequest
-from millrace_local_aws.wire.models import Shape
 from millrace_local_aws.wire.query_codec import scalar
 from millrace_local_aws.wire.scalars import blob_to, time_to
+
+if TYPE_CHECKING:
+    from millrace_local_aws.wire.models import Shape
 
 
 def parse(raw: bytes) -> ElementTree.Element:

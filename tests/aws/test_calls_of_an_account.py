@@ -9,6 +9,7 @@ import time
 import pytest
 
 from millrace.aws import errors, sessions
+from millrace.aws.pace import FASTEST
 from millrace_local_aws import LocalAws
 from support.aws import ACCOUNT, CLUSTER, ROLE, a_cloud, account_of, allowing, cloud_account, make_role, trust_policy
 
@@ -90,6 +91,16 @@ async def test_credentials_that_expire_in_mid_flight_are_renewed_and_the_call_ma
     assert len(aws.client("sqs", account=ACCOUNT).list_queues()["QueueUrls"]) == 1
 
 
+async def test_many_calls_that_are_told_so_at_once_renew_once(aws: LocalAws) -> None:
+    make_role(aws)
+    async with a_cloud(aws) as cloud:
+        account = account_of(cloud, cloud_account(roleARN=ROLE))
+        await account.call("sqs", "ListQueues")
+        aws.admin.expire_credentials("millrace")
+        await asyncio.gather(*(account.call("sqs", "ListQueues") for _ in range(20)))
+    assert aws.admin.requests("sts.AssumeRole") == 2
+
+
 async def test_credentials_are_renewed_before_they_expire(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session of a quarter of an hour is within the time before its end in which it is renewed."""
     monkeypatch.setattr(sessions, "ROLE_SECONDS", 900)
@@ -127,8 +138,8 @@ async def test_a_throttled_operation_slows_down_and_other_operations_do_not(aws:
         throttled = [a for a in answers if isinstance(a, errors.Throttled)]
         assert throttled
         assert all(error.after >= 0.5 for error in throttled)
-        assert account._turns("sqs", "ListQueues").ahead() > 0
-        assert account._turns("sqs", "CreateQueue").ahead() == 0
+        assert account._turns("sqs", "ListQueues").pace.rate < FASTEST
+        assert account._turns("sqs", "CreateQueue").pace.rate == FASTEST
         await account.call("sqs", "CreateQueue", QueueName="q")
 
 

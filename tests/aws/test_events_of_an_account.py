@@ -81,7 +81,7 @@ async def test_another_rule_of_the_same_account_cannot_send_to_the_queue(aws: Lo
 
 
 async def test_the_policy_that_the_documentation_names_is_enough(aws: LocalAws) -> None:
-    page = (Path(__file__).parents[3] / "docs/kinds/cloudaccount.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/kinds/cloudaccount.md").read_text()
     told = next(json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL) if "sqs:CreateQueue" in block)
     actions = tuple(told["Action"])
     role = make_role(aws, actions=actions)

@@ -1,0 +1,196 @@
+"""Runs a TrainingJob as SageMaker training jobs, one an attempt.
+
+CreateTrainingJob has no idempotency token: its name, a function of uid and attempt, keeps an attempt from being made twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from millrace.aws import costs, errors, tags
+from millrace.aws.listing import Listed
+from millrace.data.prices import TRAINING
+from millrace.engine.controller import Pass
+from millrace.engine.errors import NameConflict, Waiting
+from millrace_controllers.trainingjob import plan
+from millrace_controllers.trainingjob.backends.sagemaker import observe, record, request
+from millrace_controllers.trainingjob.observed import Attempt, CloudJob, JobState, Observed, ResolvedInput, Verification
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from millrace.aws.account import Account
+
+Object = dict[str, Any]
+Inputs = tuple[ResolvedInput, ...]
+_LIST = "sagemaker-training-jobs"
+
+
+class SageMakerTrainer:
+    """The backend of the member `sageMaker`. Raises the errors of millrace.aws.errors, which the engine knows."""
+
+    name = "sageMaker"
+
+    async def observe(self, ctx: Pass) -> Observed:
+        """The current attempt's job, what still runs of the one before, and the model where the job is complete."""
+        account, number = self._account(ctx), self._number(ctx)
+        described = await self._described(account, request.attempt_name(ctx.object, number))
+        current = observe.attempt(number, ctx.spec.sage_maker.instance_count, described)
+        if described is not None:
+            self._watch(ctx, account, described)
+        elif (done := await self._done_before(ctx, account)) is not None:
+            return Observed(_done(current), verification=Verification(ctx.uid, done["report"]))
+        leftovers = await self._leftovers(ctx, account, number) if described is None else ()
+        hourly = self._hourly(ctx, account)
+        return Observed(
+            current,
+            leftovers,
+            await self._verification(ctx, account, current),
+            hourly=hourly,
+            estimated=self._estimated(ctx, hourly),
+        )
+
+    def _account(self, ctx: Pass) -> Account:
+        return ctx.account(ctx.spec.account)
+
+    def _number(self, ctx: Pass) -> int:
+        return int(ctx.status.get("endedAttempt") or 0) + 1
+
+    def _hourly(self, ctx: Pass, account: Account) -> Decimal | None:
+        price = ctx.clouds.prices.hourly(account.region, TRAINING, ctx.spec.sage_maker.instance_type)
+        return None if price is None else price * int(ctx.spec.sage_maker.instance_count)
+
+    def _estimated(self, ctx: Pass, hourly: Decimal | None) -> Decimal | None:
+        limit = ctx.spec.limits.max_runtime_seconds if ctx.spec.limits else None
+        return None if limit is None else costs.of_time(hourly, limit)
+
+    async def _described(self, account: Account, name: str) -> Object | None:
+        return await account.find("sagemaker", "DescribeTrainingJob", TrainingJobName=name)
+
+    def _watch(self, ctx: Pass, account: Account, described: Object) -> None:
+        """Jobs in progress are listed for all objects together; one that is there no more, or changed, wakes its object."""
+        if observe.runs(described):
+            listed = account.shared(_LIST, lambda: _in_progress(account))
+            listed.watch(described["TrainingJobName"], observe.seen(described), ctx.key)
+
+    async def _leftovers(self, ctx: Pass, account: Account, number: int) -> tuple[str, ...]:
+        """The attempt before may still be stopping."""
+        if number == 1:
+            return ()
+        name = request.attempt_name(ctx.object, number - 1)
+        return (f"training job {name}",) if observe.runs(await self._described(account, name)) else ()
+
+    async def _done_before(self, ctx: Pass, account: Account) -> Object | None:
+        """The record of this very run, made by an object of this name that is no more; only before the first attempt."""
+        if ctx.status.get("attempt"):
+            return None
+        bucket, key = record.place(ctx.object, ctx.spec)
+        found = await account.find("s3", "GetObject", Bucket=bucket, Key=key)
+        told = record.of_this_run(found["Body"], ctx.spec) if found else None
+        return told if told is not None and told.get("uid") != ctx.uid else None
+
+    async def _verification(self, ctx: Pass, account: Account, current: Attempt) -> Verification | None:
+        """The model read back from where the job says it is; then the record. Both again and again to the same end."""
+        if current.job is not JobState.COMPLETE or current.cloud is None:
+            return None
+        report = await self._read_back(ctx, account, current.cloud)
+        if report["ok"]:
+            bucket, key = record.place(ctx.object, ctx.spec)
+            await account.call("s3", "PutObject", Bucket=bucket, Key=key, Body=record.made(ctx.object, ctx.spec, report))
+        return Verification(ctx.uid, report)
+
+    async def _read_back(self, ctx: Pass, account: Account, job: CloudJob) -> Object:
+        bucket, key = record.bucket_and_key(job.model_uri)
+        head = await account.find("s3", "HeadObject", Bucket=bucket, Key=key, ChecksumMode="ENABLED") if key else None
+        return record.missing(job.model_uri) if head is None else record.report(ctx.uid, job.model_uri, head, dict(job.metrics))
+
+    async def create(self, ctx: Pass, wanted: Inputs) -> None:
+        """Create the attempt's job; that it exists and is ours is success. Raises NameConflict, BudgetExceeded, and
+        Waiting for an input that is not there."""
+        account, number = self._account(ctx), self._number(ctx)
+        account.check_budget()
+        owned = tags.of(ctx.object, account.cluster_id, ctx.spec.tags)
+        spent = plan.running_seconds(ctx.status, ctx.clock.now())
+        asked = request.create(ctx.object, ctx.spec, number, wanted, owned, spent)
+        try:
+            made = await account.make("sagemaker", "CreateTrainingJob", **asked)
+        except errors.NotFound as missing:
+            raise Waiting(missing.message) from missing
+        if made is None:
+            await self._adopt(ctx, account, asked["TrainingJobName"])
+
+    async def _adopt(self, ctx: Pass, account: Account, name: str) -> None:
+        described = await account.call("sagemaker", "DescribeTrainingJob", TrainingJobName=name)
+        held = await account.items("sagemaker", "ListTags", "Tags", ResourceArn=described["TrainingJobArn"])
+        if not tags.is_of(tags.as_map(held), ctx.uid):
+            raise NameConflict(f"training job {name!r} exists and was not made for this object")
+
+    def warnings(self, ctx: Pass) -> tuple[str, ...]:
+        """Nothing that runs as asked is known to be meant otherwise."""
+        return ()
+
+    async def verify(self, ctx: Pass) -> None:
+        """The model is read back whenever a complete job is observed."""
+
+    async def clear(self, ctx: Pass, *, keep_ended: bool) -> None:
+        """Stop what runs of this attempt and the one before; what has ended costs nothing and keeps its logs."""
+        account, number = self._account(ctx), self._number(ctx)
+        for each in {max(1, number - 1), number}:
+            name = request.attempt_name(ctx.object, each)
+            described = await self._described(account, name)
+            if described is not None and described["TrainingJobStatus"] == "InProgress":
+                await self._stop(account, name)
+
+    async def _stop(self, account: Account, name: str) -> None:
+        """One that ended between two calls is refused as invalid: it is stopped."""
+        try:
+            await account.call("sagemaker", "StopTrainingJob", TrainingJobName=name)
+        except errors.Invalid:
+            if observe.runs(await self._described(account, name)):
+                raise
+
+    async def delete(self, ctx: Pass) -> bool:
+        """Stop everything; True when nothing runs. Without an account nothing can have been made."""
+        try:
+            account = self._account(ctx)
+        except errors.AccountNotReady:
+            if ctx.status.get("attempt"):
+                raise
+            return True
+        await self.clear(ctx, keep_ended=False)
+        number = self._number(ctx)
+        for each in {max(1, number - 1), number}:
+            if observe.runs(await self._described(account, request.attempt_name(ctx.object, each))):
+                return False
+        return True
+
+    async def orphan(self, ctx: Pass) -> None:
+        """A training job needs nobody: it runs on."""
+
+    async def sweep(self, ctx: Pass) -> bool:
+        """Delete what the run wrote below the output, and its record. True when gone."""
+        account = self._account(ctx)
+        bucket, prefix = record.bucket_and_key(request.output_prefix(ctx.object, ctx.spec))
+        keys = [o["Key"] for o in await account.items("s3", "ListObjectsV2", "Contents", Bucket=bucket, Prefix=prefix)]
+        _, own = record.place(ctx.object, ctx.spec)
+        for begin in range(0, len(keys), 1000):
+            some = [{"Key": key} for key in keys[begin : begin + 1000]]
+            await account.call("s3", "DeleteObjects", Bucket=bucket, Delete={"Objects": some, "Quiet": True})
+        await account.remove("s3", "DeleteObject", Bucket=bucket, Key=own)
+        return True
+
+
+def _done(current: Attempt) -> Attempt:
+    """As if the attempt had run: nothing does."""
+    cloud = CloudJob(arn="", already_done=True)
+    return Attempt(current.number, current.nodes, JobState.COMPLETE, None, cloud=cloud)
+
+
+async def _in_progress(account: Account) -> Listed:
+    """Training jobs in progress, a hundred a call."""
+    things: dict[str, str] = {}
+    calls = 0
+    async for page in account.pages("sagemaker", "ListTrainingJobs", StatusEquals="InProgress", MaxResults=100):
+        calls += 1
+        things |= {s["TrainingJobName"]: observe.entry(s) for s in page["TrainingJobSummaries"]}
+    return Listed(things, calls)

@@ -1,0 +1,21 @@
+"""What kinds with a member on SageMaker share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from millrace.api.common import Model
+
+InstanceType = Annotated[str, Field(max_length=64, pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")]
+NetworkID = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[-0-9a-zA-Z]+$")]
+
+
+class Vpc(Model):
+    """The network that the instances are in."""
+
+    subnets: list[NetworkID] = Field(min_length=1, max_length=16, description="Subnets.")
+    security_group_ids: list[NetworkID] = Field(
+        alias="securityGroupIDs", min_length=1, max_length=5, description="Security groups."
+    )

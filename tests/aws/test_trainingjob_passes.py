@@ -1,0 +1,249 @@
+"""A TrainingJob on a local SageMaker, from its first pass to its deletion: one job an attempt, and nothing that costs is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from millrace.aws import errors as aws_errors
+from millrace.aws import listing, plumbing
+from millrace.aws.plumbing import Plumbing
+from millrace.engine import conditions
+from millrace.engine.cache import Key
+from millrace.engine.errors import NameConflict
+from millrace_controllers.trainingjob import CONTROLLER
+from millrace_controllers.trainingjob.reconcile import SAGE_MAKER
+from millrace_local_aws import LocalAws
+from support.aws import ACCOUNT, until
+from support.sagemaker import UID, World, a_world
+
+Object = dict[str, Any]
+
+
+async def test_a_run_ends_with_a_model_that_was_read_back_and_a_cost(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        await world.until("Succeeded")
+        assert world.jobs() == {"gpt-0a1b2c-1": "Completed"}
+        told = world.told
+        assert told["model"]["uri"] == "s3://data/models/gpt-0a1b2c-1/output/model.tar.gz"
+        assert told["model"]["bytes"] > 0
+        assert told["externalID"].endswith(":training-job/gpt-0a1b2c-1")
+        assert told["lineage"]["inputs"] == [{"name": "train", "path": "s3://data/train/"}]
+        assert told["cost"]["hourlyUSD"] == "1.52"
+        assert float(told["cost"]["accruedUSD"]) > 0
+        before = world.told
+        await world.once()
+        assert world.told == before
+        assert world.jobs() == {"gpt-0a1b2c-1": "Completed"}
+
+
+async def test_what_a_limited_run_costs_at_most_is_told_before_it_begins(still: LocalAws) -> None:
+    async with a_world(still, limits={"maxRuntimeSeconds": 7200}, inputs=[{"name": "train", "uri": "s3://data/train/"}]) as world:
+        await world.once()
+        assert world.told["cost"] == {"estimatedUSD": "3.03", "hourlyUSD": "1.52", "accruedUSD": "0.00"}
+
+
+async def test_a_type_without_a_price_has_no_cost_rather_than_none(still: LocalAws) -> None:
+    async with a_world(still, sageMaker={"instanceType": "ml.g5.xlarge"}) as world:
+        await world.once()
+        assert "cost" not in world.told
+
+
+async def test_tags_tell_whose_the_job_is_and_the_account_hears_of_it(still: LocalAws) -> None:
+    async with a_world(still, tags={"team": "a"}) as world:
+        await world.once()
+        pairs = still.client("sagemaker", account=ACCOUNT).list_tags(ResourceArn=world.told["externalID"])["Tags"]
+        held = {t["Key"]: t["Value"] for t in pairs}
+        assert (held["team"], held["millrace.dev/uid"], held["millrace.dev/kind"]) == ("a", UID, "TrainingJob")
+        assert CONTROLLER.references(world.object) == (Key("cloudaccounts", "team-a", "default"),)
+        assert CONTROLLER.external_ids(world.object) == (world.told["externalID"],)
+
+
+async def test_a_job_whose_creation_was_never_noted_is_adopted_and_not_made_again(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        for _ in range(3):
+            await CONTROLLER.reconcile(world.a_pass())  # the operator dies before the status is written, three times
+        assert list(world.jobs()) == ["gpt-0a1b2c-1"]
+        await world.until("Succeeded")
+        assert list(world.jobs()) == ["gpt-0a1b2c-1"]
+
+
+async def test_a_job_of_that_name_that_is_somebody_elses_is_a_conflict(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        await world.once()
+        arn = world.told["externalID"]
+        still.client("sagemaker", account=ACCOUNT).delete_tags(ResourceArn=arn, TagKeys=["millrace.dev/uid"])
+        with pytest.raises(NameConflict, match="was not made for this object"):
+            await SAGE_MAKER.create(world.a_pass(), ())
+
+
+# plan, attempts, counted, uncounted, why
+FAULTS = [
+    ({"effect": "fail", "reason": "AlgorithmError: exit code 1"}, 1, 0, "a failed program is a restart"),
+    ({"effect": "capacity"}, 0, 1, "no capacity is nobody's fault"),
+]
+
+
+@pytest.mark.parametrize(("fault", "counted", "uncounted", "why"), FAULTS)
+async def test_another_attempt_follows_under_its_own_name(
+    still: LocalAws, fault: Object, counted: int, uncounted: int, why: str
+) -> None:
+    async with a_world(still) as world:
+        world.plan(**fault)
+        await world.until("Succeeded")
+        assert world.jobs() == {"gpt-0a1b2c-1": "Failed", "gpt-0a1b2c-2": "Completed"}, why
+        restarts = world.told["restarts"]
+        assert (restarts["count"], restarts["uncounted"]) == (counted, uncounted), why
+
+
+async def test_what_sagemaker_refuses_for_good_ends_the_run_with_its_words(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        world.plan(effect="fail", reason="ClientError: Data download failed: no such key")
+        await world.until("JobRefused")
+        message = (conditions.find(world.told["conditions"], "Succeeded") or {})["message"]
+        assert "ClientError: Data download failed: no such key" in message
+        assert len(world.jobs()) == 1
+
+
+async def test_a_job_that_somebody_stopped_is_no_success_and_is_followed_by_another(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        await world.once()
+        still.client("sagemaker", account=ACCOUNT).stop_training_job(TrainingJobName="gpt-0a1b2c-1")
+        await world.until("Succeeded")
+        assert world.jobs() == {"gpt-0a1b2c-1": "Stopped", "gpt-0a1b2c-2": "Completed"}
+
+
+async def test_suspension_stops_what_costs_and_the_run_goes_on_later(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        await world.once()
+        world.step(120)
+        world.object["spec"]["suspend"] = True
+        for _ in range(4):
+            await world.once()
+            world.step(60)
+        assert world.reason == "Suspended"
+        assert world.jobs() == {"gpt-0a1b2c-1": "Stopped"}
+        world.object["spec"]["suspend"] = False
+        await world.until("Succeeded")
+        assert world.jobs()["gpt-0a1b2c-2"] == "Completed"
+
+
+async def test_deletion_stops_the_job_and_says_done_only_when_it_has_stopped(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        await world.once()
+        assert not (await world.once(finalize=True)).released
+        world.step(300)
+        assert (await world.once(finalize=True)).released
+        assert world.jobs() == {"gpt-0a1b2c-1": "Stopped"}
+
+
+async def test_deleting_one_that_never_began_needs_no_account(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        world.cache.remove("cloudaccounts", world.account)
+        assert (await world.once(finalize=True)).released
+        assert world.jobs() == {}
+
+
+async def test_the_same_object_made_again_finds_its_own_record(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        await world.until("Succeeded")
+        again = World(still, world.cloud, uid="ffffffff-0000-4000-8000-000000000000")
+        await again.until("AlreadyDone", passes=2)
+        assert again.told["model"]["uri"] == world.told["model"]["uri"]
+        assert list(world.jobs()) == ["gpt-0a1b2c-1"]
+
+
+async def test_data_goes_only_where_the_policy_says_so(still: LocalAws) -> None:
+    async with a_world(still, dataPolicy="Delete") as world:
+        await world.until("Succeeded")
+        assert (await world.once(finalize=True)).released
+        keys = [o["Key"] for o in still.client("s3", account=ACCOUNT).list_objects_v2(Bucket="data").get("Contents", [])]
+        assert keys == ["train/a.csv"]
+
+
+async def test_a_quota_is_waited_for_and_named(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        still.admin.add_fault(
+            "error", service="sagemaker", operation="CreateTrainingJob", code="ResourceLimitExceeded", status=400, times=1,
+            message="The account-level service limit 'ml.g5.2xlarge for training job usage' is 0 Instances",
+        )  # fmt: skip
+        await world.once()
+        assert world.reason == "QuotaExceeded"
+        await world.until("Succeeded")
+
+
+async def test_an_input_that_is_not_there_yet_is_waited_for(still: LocalAws) -> None:
+    async with a_world(still, inputs=[{"name": "train", "uri": "s3://data/later/"}]) as world:
+        await world.once()
+        assert world.reason == "RetryingAfterError"
+        still.client("s3", account=ACCOUNT).put_object(Bucket="data", Key="later/a.csv", Body=b"1")
+        await world.until("Succeeded")
+
+
+async def test_a_spent_budget_lets_nothing_begin(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        held = world.cache.get(Key("cloudaccounts", "team-a", "default"))
+        assert held is not None
+        held["spec"]["budget"] = {"monthlyUSD": "1", "onExceeded": "Block"}
+        held["status"]["conditions"].append(
+            {"type": "WithinBudget", "status": "False", "message": "The month has cost 1 USD or more"}
+        )
+        await world.once()
+        assert world.reason == "BudgetExceeded"
+        assert world.jobs() == {}
+
+
+async def test_without_an_account_it_waits_and_says_for_what(still: LocalAws) -> None:
+    async with a_world(still, accountRef={"name": "other"}) as world:
+        await world.once()
+        assert world.reason == "AccountNotReady"
+        with pytest.raises(aws_errors.AccountNotReady, match="CloudAccount 'other' does not exist"):
+            world.a_pass().account("other")
+
+
+async def test_without_events_the_shared_listing_wakes_what_changed_and_nothing_else(
+    still: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ListTrainingJobs says of a job must equal what DescribeTrainingJob says of it, or every listing would wake every job."""
+    monkeypatch.setattr(listing, "FASTEST", 0.02)
+    monkeypatch.setattr(listing, "SLOWEST", 0.05)
+    async with a_world(still) as world:
+        other = World(still, world.cloud, uid="ffffffff-0000-4000-8000-000000000000", runID="other")
+        other.object["metadata"]["name"] = "other"
+        other.cloud.wake = world.woken.append
+        await world.once()
+        listed = still.admin.requests("sagemaker.ListTrainingJobs")
+        await until(lambda: still.admin.requests("sagemaker.ListTrainingJobs") > listed + 3, "some listings")
+        assert world.woken == [], "nothing has changed"
+        world.step(60)
+        await until(lambda: world.woken, "the job has changed")
+        await other.once()
+        await world.once()
+        described = still.admin.requests("sagemaker.DescribeTrainingJob")
+        world.woken.clear()
+        world.step(600)
+        await until(lambda: len(world.woken) == 2, "both have ended")
+        assert {key.name for key in world.woken} == {"gpt", "other"}
+        assert still.admin.requests("sagemaker.DescribeTrainingJob") == described, "one List for all, no Get for each"
+
+
+@pytest.mark.parametrize("fault", [None, "duplicate-events", "reorder-events"])
+async def test_a_change_of_the_job_is_heard_by_its_arn(still: LocalAws, fault: str | None) -> None:
+    """From SageMaker through EventBridge, the managed rule and queue, to the id that status names."""
+    async with a_world(still) as world:
+        account = world.a_pass().account()
+        wanted = Plumbing("millrace-team-a-default-0a1b2c", "us-east-1", ACCOUNT)
+        url = await plumbing.ensure(account, wanted, {})
+        await world.once()
+        heard: list[str] = []
+        world.cloud.wake_by_id = lambda id_: heard.append(id_) or 1  # type: ignore[func-returns-value]
+        await world.cloud.listen(account, url)
+        await until(lambda: world.told["externalID"] in heard, "the events of its creation")
+        heard.clear()
+        if fault:
+            still.admin.add_fault(fault, service="sagemaker", times=1)
+        for _ in range(3):
+            world.step(60)
+        await until(lambda: world.told["externalID"] in heard, "the events of what came then")
+        assert set(heard) == {world.told["externalID"]}

@@ -1,0 +1,184 @@
+"""What SageMaker is asked for and what its answers mean: tables, held against botocore's model of the service."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.validate import validate_parameters
+
+from millrace.api.v1alpha1.trainingjob import TrainingJobSpec
+from millrace_controllers.trainingjob import plan
+from millrace_controllers.trainingjob.backends.sagemaker import observe, record, request
+from millrace_controllers.trainingjob.observed import Attempt, CloudJob, JobState, Observed, ResolvedInput
+from millrace_controllers.trainingjob.plan import Do
+from millrace_controllers.trainingjob.state import State
+from support.clock import BEGIN
+
+Object = dict[str, Any]
+UID = "0a1b2c3d-0000-4000-8000-000000000000"
+OWNER = {"kind": "TrainingJob", "metadata": {"name": "gpt", "namespace": "team", "uid": UID}}
+ROLE = "arn:aws:iam::111122223333:role/sagemaker"
+ALGORITHM = "arn:aws:sagemaker:us-east-1:865070037744:algorithm/tune-1"
+TRAIN = ResolvedInput("train", "", "s3://data/train/")
+
+
+def spec(job: Object | None = None, **change: Any) -> TrainingJobSpec:
+    sage_maker = {"algorithm": {"image": "repo/x:1"}, "roleARN": ROLE, "instanceType": "ml.g5.2xlarge", **(job or {})}
+    return TrainingJobSpec.model_validate({"output": {"uri": "s3://results/models/"}, "sageMaker": sage_maker, **change})
+
+
+def asked(wanted: TrainingJobSpec, number: int = 1, spent: int = 0) -> Object:
+    return request.create(OWNER, wanted, number, (TRAIN,), {"millrace.dev/uid": UID}, spent)
+
+
+WHOLE = {
+    "instanceCount": 2, "volumeGiB": 100, "spot": {"maxWaitSeconds": 600}, "kmsKeyID": "alias/k", "encryptTraffic": True,
+    "networkIsolation": True, "env": {"A": "b"}, "vpc": {"subnets": ["subnet-1"], "securityGroupIDs": ["sg-1"]},
+    "algorithm": {"image": "repo/x:1", "command": ["train"], "args": ["-v"]},
+}  # fmt: skip
+SCRIPT = {"algorithm": {"script": {"image": "pytorch:2", "source": "s3://code/source.tar.gz", "entryPoint": "train.py"}}}
+METRICS = [{"name": "loss", "regex": "loss ([0-9.]+)"}]
+
+# specs, why
+REQUESTS = [
+    (spec(), "the least"),
+    (spec(WHOLE, metrics=METRICS, parameters={"lr": "0.1"}, limits={"maxRuntimeSeconds": 60}), "everything"),
+    (spec(SCRIPT, parameters={"lr": "0.1"}), "a script"),
+    (spec({"algorithm": {"algorithmARN": ALGORITHM}, "networkIsolation": True}), "an algorithm of the Marketplace"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "why"), REQUESTS)
+def test_every_request_is_one_that_botocores_model_takes(wanted: TrainingJobSpec, why: str) -> None:
+    shape = botocore.session.get_session().get_service_model("sagemaker").operation_model("CreateTrainingJob").input_shape
+    validate_parameters(asked(wanted), shape)
+
+
+def test_what_is_asked_for_is_what_the_spec_says() -> None:
+    made = asked(spec(WHOLE, metrics=METRICS, limits={"maxRuntimeSeconds": 3600}), number=3, spent=600)
+    assert made["TrainingJobName"] == "gpt-0a1b2c-3"
+    assert made["StoppingCondition"] == {"MaxRuntimeInSeconds": 3000, "MaxWaitTimeInSeconds": 3600}
+    assert made["CheckpointConfig"] == {"S3Uri": "s3://results/models/gpt-0a1b2c/checkpoints"}
+    assert made["AlgorithmSpecification"] == {
+        "TrainingImage": "repo/x:1", "TrainingInputMode": "File", "MetricDefinitions": [{"Name": "loss", "Regex": "loss ([0-9.]+)"}],
+        "ContainerEntrypoint": ["train"], "ContainerArguments": ["-v"],
+    }  # fmt: skip
+    assert made["OutputDataConfig"] == {"S3OutputPath": "s3://results/models", "KmsKeyId": "alias/k"}
+    assert made["InputDataConfig"][0]["ChannelName"] == "train"
+
+
+def test_every_attempt_of_a_spot_run_goes_on_from_the_same_checkpoints() -> None:
+    assert asked(spec(WHOLE), 1)["CheckpointConfig"] == asked(spec(WHOLE), 2)["CheckpointConfig"]
+    assert "CheckpointConfig" not in asked(spec())
+
+
+def test_a_scripts_parameters_are_json_as_the_toolkit_reads_them() -> None:
+    made = asked(spec(SCRIPT, parameters={"lr": "0.1", "name": "a b", "flag": "true"}))["HyperParameters"]
+    assert {name: json.loads(value) for name, value in made.items()} == {
+        "lr": 0.1, "name": "a b", "flag": True,
+        "sagemaker_program": "train.py", "sagemaker_submit_directory": "s3://code/source.tar.gz",
+    }  # fmt: skip
+    assert asked(spec(parameters={"lr": "0.1", "name": "a b"}))["HyperParameters"] == {"lr": "0.1", "name": "a b"}
+
+
+# -- what it says --------------------------------------------------------------------------------------------------------
+
+
+def described(status: str, **more: Any) -> Object:
+    return {"TrainingJobName": "gpt-0a1b2c-1", "TrainingJobArn": "arn:job", "TrainingJobStatus": status, **more}
+
+
+# status, failure reason, secondary status, spec's change, do, state, counted, why
+ENDS = [
+    ("Failed", "AlgorithmError: exit code 1", "Failed", {}, Do.CLEAR, State.RESTARTING, True, "the program failed: a restart"),
+    ("Failed", "CapacityError: Unable to provision", "Failed", {}, Do.CLEAR, State.NO_CAPACITY, False, "nobody's fault"),
+    ("Failed", "InternalServerError: try again", "Failed", {}, Do.CLEAR, State.RESTARTING, False, "nobody's fault"),
+    ("Failed", "ClientError: image not found", "Failed", {}, Do.CLEAR, State.JOB_REFUSED, None, "another would only repeat it"),
+    (
+        "Failed",
+        "AlgorithmError: x",
+        "Failed",
+        {"limits": {"maxRestarts": 0}},
+        Do.CLEAR,
+        State.RESTARTS_EXHAUSTED,
+        None,
+        "no more",
+    ),
+    ("Stopped", "", "Stopped", {}, Do.CLEAR, State.RESTARTING, False, "somebody stopped it: never success"),
+    ("Stopped", "", "MaxRuntimeExceeded", {}, Do.CLEAR, State.DEADLINE_EXCEEDED, None, "the limit of the run"),
+    ("Stopped", "", "MaxWaitTimeExceeded", {}, Do.CLEAR, State.NO_CAPACITY, False, "no spare capacity: later"),
+    ("Completed", "", "Completed", {}, Do.VERIFY, State.VERIFYING, None, "not before the model was read back"),
+    ("InProgress", "", "Training", {}, Do.NOTHING, State.STARTING, None, "it runs"),
+    ("Stopping", "", "Stopping", {}, Do.NOTHING, State.STARTING, None, "how it ends says why"),
+]
+
+
+@pytest.mark.parametrize(("status", "failure", "secondary", "change", "do", "state", "counted", "why"), ENDS)
+def test_how_a_job_ends_decides_what_comes_next(
+    status: str, failure: str, secondary: str, change: Object, do: Do, state: State, counted: bool | None, why: str
+) -> None:
+    seen = observe.attempt(1, 1, described(status, FailureReason=failure, SecondaryStatus=secondary))
+    made = plan.decide(spec(**change), {"attempt": 1}, Observed(seen), BEGIN)
+    assert (made.do, made.state) == (do, state), why
+    assert (made.end.counted if made.end else None) == counted, why
+    if failure:
+        assert failure in made.message, "its own words"
+
+
+def test_attempts_without_capacity_follow_with_growing_pauses() -> None:
+    seen = observe.attempt(1, 1, described("Failed", FailureReason="CapacityError: none", SecondaryStatus="Failed"))
+    ends = [plan.decide(spec(), {"restarts": {"uncounted": n}}, Observed(seen), BEGIN).end for n in range(4)]
+    assert [end.retry_after_seconds for end in ends if end] == [10.0, 20.0, 40.0, 80.0]
+
+
+def test_a_run_that_has_cost_its_limit_is_stopped_and_until_then_looked_at_in_time() -> None:
+    running = Attempt(1, 1, JobState.ACTIVE, "arn", cloud=CloudJob("arn", "Training", started=True))
+    seen = Observed(running, hourly=Decimal(36))
+    limited = spec(limits={"maxCostUSD": "1.00"})
+    early = {"attempt": 1, "attemptStartTime": "2026-01-01T11:59:00Z"}  # 60 s: 0.60 USD
+    late = {"attempt": 1, "attemptStartTime": "2026-01-01T11:58:00Z"}  # 120 s: 1.20 USD
+    going = plan.decide(limited, early, seen, BEGIN)
+    assert (going.state, going.look_again) == (State.RUNNING, pytest.approx(41.0))
+    assert plan.decide(limited, late, seen, BEGIN).state is State.COST_EXCEEDED
+    assert plan.decide(limited, late, Observed(running), BEGIN).state is State.RUNNING, "what has no price exceeds nothing"
+
+
+def test_a_listing_and_a_description_of_the_same_job_are_equal_until_it_changes() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    told = described("InProgress", LastModifiedTime=at)
+    assert observe.seen(told) == observe.entry({"TrainingJobStatus": "InProgress", "LastModifiedTime": at})
+    assert observe.seen(described("Stopping", LastModifiedTime=at)) is None
+
+
+# -- the record ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_of_this_run_only_where_run_id_and_spec_are_the_same() -> None:
+    body = record.made(OWNER, spec(runID="a"), {"ok": True})
+    assert record.of_this_run(body, spec(runID="a")) is not None
+    assert record.of_this_run(body, spec(runID="b")) is None
+    assert record.of_this_run(body, spec(WHOLE, runID="a")) is None
+    for broken in (b"", b"[]", b"{}", b'{"report": 1}'):
+        assert record.of_this_run(broken, spec(runID="a")) is None
+
+
+# head, digest
+HEADS = [
+    ({"ChecksumSHA256": "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="}, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+    ({"ChecksumSHA256": "abc=-3", "ETag": '"e-3"'}, "etag:e-3"),
+    ({"ETag": '"e"'}, "etag:e"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("head", "digest"), HEADS)
+def test_a_model_is_named_by_its_content(head: Object, digest: str) -> None:
+    assert record.digest(head) == digest
+
+
+def test_an_empty_model_is_none() -> None:
+    assert record.report(UID, "s3://b/k", {"ContentLength": 0}, {})["ok"] is False

@@ -121,8 +121,16 @@ async def test_without_capacity_the_failed_endpoint_is_removed_and_the_next_type
 async def test_a_container_that_does_not_come_up_is_told_and_left_to_be_looked_at(aws: LocalAws) -> None:
     async with a_world(aws) as world:
         hosting.plan(aws, "fail", reason="The primary container for production variant main did not pass the ping health check.")
+        await world.once()
+        logs, group = aws.client("logs", account=ACCOUNT), f"/aws/sagemaker/Endpoints/{world.hosted['endpointName']}"
+        logs.create_log_group(logGroupName=group)
+        logs.create_log_stream(logGroupName=group, logStreamName="main/i-1")
+        last = [{"timestamp": int(aws.admin.now() * 1000), "message": "RuntimeError: no such file: weights"}]
+        logs.put_log_events(logGroupName=group, logStreamName="main/i-1", logEvents=last)
         await world.until("ServerFailed")
         assert "did not pass the ping health check" in world.said()[2]
+        assert "the log ends: RuntimeError: no such file: weights" in world.said()[2]
+        assert world.events[-1].message == world.said()[2], "describe shows it"
         assert world.said("Stalled")[0] == "True"
         world.change(model={"uri": "s3://models/n.tar.gz"})
         await world.until("Serving")

@@ -12,7 +12,7 @@ from millrace_local_aws import LocalAws
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/runner"
-IMAGE = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/trainer:1"
+IMAGE = f"{ACCOUNT}/trainer:1"
 
 
 class Stage:

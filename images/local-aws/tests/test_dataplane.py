@@ -230,3 +230,16 @@ def test_a_pods_manifest_runs_what_the_image_map_says_without_privileges() -> No
     assert (main["name"], main["image"], main["args"], "command" in main) == (MAIN, "ours/trainer:2", ["serve"], False)
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert main["readinessProbe"]["httpGet"] == {"path": "/ping", "port": 8080}
+
+
+def test_an_archive_that_would_write_elsewhere_is_refused(tmp_path: Path) -> None:
+    from millrace_local_aws.dataplane.contract import unpack
+    from millrace_local_aws.dataplane.scripted import archive
+
+    (tmp_path / "bad.tar.gz").write_bytes(archive({"../outside": b"x"}))
+    with pytest.raises(ValueError, match="lies outside"):
+        unpack(tmp_path / "bad.tar.gz", tmp_path / "in")
+    (tmp_path / "good.tar.gz").write_bytes(archive({"deep/file": b"x"}))
+    unpack(tmp_path / "good.tar.gz", tmp_path / "in")
+    assert (tmp_path / "in/deep/file").read_bytes() == b"x"
+    assert not (tmp_path / "outside").exists()

@@ -17,6 +17,7 @@ import pytest
 from sagemaker_support import Stage
 
 from millrace_local_aws import Admin, LocalAws
+from millrace_local_aws.world import Settings, World
 
 SRC = Path(__file__).parents[1] / "src"
 
@@ -140,6 +141,20 @@ def test_it_ends_on_sigterm_and_leaves_no_file_without_an_object(tmp_path: Path)
         assert not (tmp_path / "objects" / "ab" / "abandoned").exists()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_an_objects_bytes_go_only_after_its_row_has_gone(tmp_path: Path) -> None:
+    world = World(tmp_path, 0, None, Settings())
+    world.s3.buckets.put(
+        "", "data", {"name": "data", "account": "1", "region": "r", "versioning": "", "configuration": {}, "tags": {}}
+    )
+    old = world.s3.put_bytes("data", "key", b"old")
+    world.store.commit()
+    world.s3.put_bytes("data", "key", b"new")
+    assert world.s3.path(old.files[0][0]).exists(), "a kill now leaves the old object"
+    world.store.commit()
+    assert not world.s3.path(old.files[0][0]).exists()
+    world.close()
 
 
 def test_it_starts_in_a_second(tmp_path: Path) -> None:

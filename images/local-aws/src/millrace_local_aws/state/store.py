@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ class Store:
         self.database.execute("PRAGMA busy_timeout = 5000")
         self.database.executescript(_SCHEMA)
         self._open = False
+        self._later: list[Callable[[], None]] = []
         self._tables: dict[str, Table] = {}
         self._load()
 
@@ -99,10 +100,17 @@ class Store:
     def select(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return self.database.execute(statement, values).fetchall()
 
+    def after_commit(self, work: Callable[[], None]) -> None:
+        """What must not happen before the change it follows from is on disk, such as removing a file."""
+        self._later.append(work)
+
     def commit(self) -> None:
         if self._open:
             self.database.execute("COMMIT")
             self._open = False
+        later, self._later = self._later, []
+        for work in later:
+            work()
 
     def close(self) -> None:
         self.commit()

@@ -112,7 +112,10 @@ class Objects:
         return name
 
     def discard(self, names: list[str]) -> None:
-        """Files that no version needs any more."""
+        """Files that no version needs any more; they go once that is on disk: a kill must not leave rows without files."""
+        self.world.store.after_commit(lambda: self._unlink(names))
+
+    def _unlink(self, names: list[str]) -> None:
         for name in names:
             self.path(name).unlink(missing_ok=True)
 

@@ -30,7 +30,7 @@ async def test_a_run_ends_with_a_model_that_was_read_back_and_a_cost(still: Loca
         assert told["model"]["bytes"] > 0
         assert told["externalID"].endswith(":training-job/gpt-0a1b2c-1")
         assert told["lineage"]["inputs"] == [{"name": "train", "path": "s3://data/train/"}]
-        assert told["cost"]["hourlyUSD"] == "1.52"
+        assert told["cost"]["hourlyUSD"] == "0.00", "nothing runs any more"
         assert float(told["cost"]["accruedUSD"]) > 0
         before = world.told
         await world.once()
@@ -76,6 +76,9 @@ async def test_a_job_of_that_name_that_is_somebody_elses_is_a_conflict(still: Lo
         still.client("sagemaker", account=ACCOUNT).delete_tags(ResourceArn=arn, TagKeys=["millrace.dev/uid"])
         with pytest.raises(NameConflict, match="was not made for this object"):
             await SAGE_MAKER.create(world.a_pass(), ())
+        fresh = World(still, world.cloud)
+        await fresh.once()
+        assert fresh.reason == "NameConflict", "it is not taken for ours because it was there first"
 
 
 # plan, attempts, counted, uncounted, why
@@ -152,6 +155,31 @@ async def test_the_same_object_made_again_finds_its_own_record(still: LocalAws) 
         await again.until("AlreadyDone", passes=2)
         assert again.told["model"]["uri"] == world.told["model"]["uri"]
         assert list(world.jobs()) == ["gpt-0a1b2c-1"]
+        still.client("s3", account=ACCOUNT).delete_object(Bucket="data", Key="models/gpt-0a1b2c-1/output/model.tar.gz")
+        third = World(still, world.cloud, uid="eeeeeeee-0000-4000-8000-000000000000")
+        await third.until("Succeeded")
+        assert "gpt-eeeeee-1" in world.jobs(), "a record of a model that is gone is none"
+
+
+async def test_deletion_waits_for_an_account_that_was_used(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        await CONTROLLER.reconcile(world.a_pass())  # killed before the status was written
+        world.account["status"]["conditions"][0]["status"] = "False"
+        assert not (await world.once(finalize=True)).released
+        assert world.jobs() == {"gpt-0a1b2c-1": "InProgress"}
+        world.account["status"]["conditions"][0]["status"] = "True"
+        await world.once(finalize=True)
+        assert world.jobs() != {"gpt-0a1b2c-1": "InProgress"}, "it is stopped"
+
+
+async def test_data_in_a_bucket_that_is_gone_keeps_nobody(still: LocalAws) -> None:
+    async with a_world(still, dataPolicy="Delete") as world:
+        await world.until("Succeeded")
+        s3 = still.client("s3", account=ACCOUNT)
+        for found in s3.list_objects_v2(Bucket="data")["Contents"]:
+            s3.delete_object(Bucket="data", Key=found["Key"])
+        s3.delete_bucket(Bucket="data")
+        assert (await world.once(finalize=True)).released
 
 
 async def test_data_goes_only_where_the_policy_says_so(still: LocalAws) -> None:

@@ -75,6 +75,10 @@ def _again(cause: str, *, counted: bool, state: State = State.RESTARTING) -> Cal
     return lambda message: Fault(cause, message, state, counted=counted)
 
 
+WAITS_FOR_CAPACITY = frozenset({"Interrupted", "Restarting", "Pending"})
+"""Secondary states in which a training job on spare capacity has no instances."""
+PAID_AGAIN = frozenset({"InternalServerError", "StoppedBySomebodyElse"})
+"""Causes that are not counted, though each attempt after them starts instances: those come at growing distances."""
 CLOUD_FAULTS: dict[str, Callable[[str], Fault]] = {
     "CapacityError": _again("CapacityError", counted=False, state=State.NO_CAPACITY),
     "MaxWaitTimeExceeded": _again("MaxWaitTimeExceeded", counted=False, state=State.NO_CAPACITY),

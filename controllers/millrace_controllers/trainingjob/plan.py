@@ -29,6 +29,7 @@ _CLOUD_SECONDS = 1800.0
 """Between two looks at a cloud job that nothing was heard of: 500 jobs must cost less than a call a second."""
 
 
+_CREATED_SECONDS = 15.0
 _STATES_OF_PAUSES = {"GangUnschedulable": State.GANG_UNSCHEDULABLE, **dict.fromkeys(faults.NO_CAPACITY, State.NO_CAPACITY)}
 
 
@@ -115,7 +116,9 @@ def _between(spec: TrainingJobSpec, status: Object, observed: Observed, now: dat
     if wait > 0:
         state = _STATES_OF_PAUSES.get(str(_last_cause(status)), State.RESTARTING)
         return Decision(Do.NOTHING, state, f"Attempt {number} starts after a pause: see status.retryAfter", look_again=wait)
-    return Decision(Do.START, State.STARTING, f"Attempt {number} is being started")
+    # A cloud job is not watched before it was seen: it is looked for soon, even if nobody tells of it.
+    soon = _CREATED_SECONDS if spec.sage_maker else None
+    return Decision(Do.START, State.STARTING, f"Attempt {number} is being started", look_again=soon)
 
 
 def _judge(spec: TrainingJobSpec, status: Object, observed: Observed, now: datetime) -> Decision:
@@ -128,10 +131,11 @@ def _judge(spec: TrainingJobSpec, status: Object, observed: Observed, now: datet
         return Decision(Do.VERIFY, State.VERIFYING, "The results are being read back", look_again=15)
     if capacity_ending(spec, now):
         return _capacity_ended(status)
-    if _past_deadline(spec, status, now):
+    limited = _is_billed(attempt)
+    if limited and _past_deadline(spec, status, now):
         limit = (spec.limits or Limits()).max_runtime_seconds
         return _fail(State.DEADLINE_EXCEEDED, f"The run took longer than limits.maxRuntimeSeconds, {limit} s")
-    if _over_cost(spec, status, observed, now):
+    if limited and _over_cost(spec, status, observed, now):
         dear = (spec.limits or Limits()).max_cost_usd
         return _fail(State.COST_EXCEEDED, f"The run has cost limits.maxCostUSD, {dear} USD, and was stopped")
     fault = faults.find(spec, status, observed, now)
@@ -140,6 +144,11 @@ def _judge(spec: TrainingJobSpec, status: Object, observed: Observed, now: datet
     if attempt.cloud is not None:
         return _in_the_cloud(spec, status, observed, attempt.cloud, now)
     return _alive(spec, attempt, now)
+
+
+def _is_billed(attempt: Attempt) -> bool:
+    """Limits of time and cost are for what runs: not for a job that has ended, nor for one that waits for spare capacity."""
+    return attempt.cloud is None or (attempt.job is JobState.ACTIVE and attempt.cloud.phase not in faults.WAITS_FOR_CAPACITY)
 
 
 def _after_fault(spec: TrainingJobSpec, status: Object, fault: faults.Fault, now: datetime) -> Decision:
@@ -166,6 +175,8 @@ def _pause(status: Object, fault: faults.Fault) -> float:
         return _growing(uncounted)
     if fault.counted:
         return _growing(int(restarts.get("count") or 0) - 1)
+    if fault.cause in faults.PAID_AGAIN:
+        return _growing(uncounted - 1)
     return 0.0 if status.get("attemptStartTime") else _growing(uncounted - 1)
 
 

@@ -6,6 +6,7 @@ Its reasons live here.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from millrace.aws import costs
@@ -191,7 +192,8 @@ def outcome(decision: Decision, old: Object, observed: Observed, lineage: Object
         fields.update(_final(decision, old, observed, now))
     if observed.hourly is not None:
         so_far = plan.accrued(observed.hourly, {**old, **fields}, now)
-        fields["cost"] = costs.fields(observed.hourly, estimated=observed.estimated, accrued=so_far)
+        runs = observed.current.job is JobState.ACTIVE
+        fields["cost"] = costs.fields(observed.hourly if runs else Decimal(0), estimated=observed.estimated, accrued=so_far)
     message = _message(decision)
     written_down = decision.end is not None or decision.final
     return Outcome(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from botocore.validate import validate_parameters
 
 from millrace.api.v1alpha1.trainingjob import TrainingJobSpec
+from millrace.engine.clock import stamp
 from millrace_controllers.trainingjob import plan
 from millrace_controllers.trainingjob.backends.sagemaker import observe, record, request
 from millrace_controllers.trainingjob.observed import Attempt, CloudJob, JobState, Observed, ResolvedInput
@@ -63,7 +64,7 @@ def test_what_is_asked_for_is_what_the_spec_says() -> None:
     made = asked(spec(WHOLE, metrics=METRICS, limits={"maxRuntimeSeconds": 3600}), number=3, spent=600)
     assert made["TrainingJobName"] == "gpt-0a1b2c-3"
     assert made["StoppingCondition"] == {"MaxRuntimeInSeconds": 3000, "MaxWaitTimeInSeconds": 3600}
-    assert made["CheckpointConfig"] == {"S3Uri": "s3://results/models/gpt-0a1b2c/checkpoints"}
+    assert made["CheckpointConfig"] == {"S3Uri": "s3://results/models/gpt-0a1b2c/checkpoints/first"}
     assert made["AlgorithmSpecification"] == {
         "TrainingImage": "repo/x:1", "TrainingInputMode": "File", "MetricDefinitions": [{"Name": "loss", "Regex": "loss ([0-9.]+)"}],
         "ContainerEntrypoint": ["train"], "ContainerArguments": ["-v"],
@@ -152,7 +153,38 @@ def test_a_listing_and_a_description_of_the_same_job_are_equal_until_it_changes(
     at = datetime(2026, 1, 1, tzinfo=UTC)
     told = described("InProgress", LastModifiedTime=at)
     assert observe.seen(told) == observe.entry({"TrainingJobStatus": "InProgress", "LastModifiedTime": at})
-    assert observe.seen(described("Stopping", LastModifiedTime=at)) is None
+    assert observe.seen(described("Stopping", LastModifiedTime=at)) is not None, "it still costs"
+    assert observe.seen(described("Stopped", LastModifiedTime=at)) is None
+
+
+def test_another_run_does_not_go_on_from_the_checkpoints_of_the_one_before() -> None:
+    first, second = (asked(spec(WHOLE, runID=run))["CheckpointConfig"]["S3Uri"] for run in ("1", "2"))
+    assert first != second
+    assert asked(spec(WHOLE, runID="1"), number=2)["CheckpointConfig"]["S3Uri"] == first, "another attempt does"
+
+
+# phase of the job, how it stands, state, reason
+LIMITED = [
+    ("Training", "InProgress", State.DEADLINE_EXCEEDED, "what runs is limited"),
+    ("Interrupted", "InProgress", State.RUNNING, "what waits for spare capacity has no instances"),
+    ("Failed", "Failed", State.RESTARTING, "what has ended is judged by how it ended, however late that is seen"),
+]
+
+
+@pytest.mark.parametrize(("phase", "stands", "state", "reason"), LIMITED, ids=[row[-1] for row in LIMITED])
+def test_limits_are_for_what_runs(phase: str, stands: str, state: State, reason: str) -> None:
+    failure = {"FailureReason": "AlgorithmError: exit code 1"} if stands == "Failed" else {}
+    seen = observe.attempt(1, 1, described(stands, SecondaryStatus=phase, TrainingStartTime=BEGIN, **failure))
+    status = {"attempt": 1, "externalID": "arn:job", "attemptStartTime": stamp(BEGIN - timedelta(hours=3))}
+    assert plan.decide(spec(limits={"maxRuntimeSeconds": 3600}), status, Observed(seen), BEGIN).state is state, reason
+
+
+def test_a_fault_of_aws_that_lasts_is_met_with_growing_pauses() -> None:
+    failed = observe.attempt(4, 1, described("Failed", SecondaryStatus="Failed", FailureReason="InternalServerError: x"))
+    status = {"attempt": 4, "attemptStartTime": stamp(BEGIN), "restarts": {"count": 0, "uncounted": 3}}
+    decision = plan.decide(spec(), status, Observed(failed), BEGIN)
+    assert decision.end is not None
+    assert decision.end.retry_after_seconds == 40.0, "each attempt starts instances"
 
 
 # -- the record ----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from millrace.api.v1alpha1.modelendpoint import ModelEndpointSpec, SageMakerServing
+from millrace.aws.instances import takes_volume
 from millrace.engine.errors import Refused
 
 Object = dict[str, Any]
@@ -97,15 +98,6 @@ def config(name: str, spec: ModelEndpointSpec, recipe: Recipe, instance_type: st
     }
     made: Object = {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": tags}
     return {**made, "KmsKeyId": serving.kms_key_id} if serving.kms_key_id else made
-
-
-def takes_volume(instance_type: str) -> bool:
-    """Whether SageMaker lets one say how large the volume is: not where the instances have disks of their own.
-
-    As sagemaker.utils.volume_size_supported of the SageMaker Python SDK 2.257 has it.
-    """
-    family = instance_type.removeprefix("ml.").partition(".")[0]
-    return "d" not in family and not family.startswith(("g5", "g6", "p5", "trn1"))
 
 
 def scaling(spec: ModelEndpointSpec) -> str:

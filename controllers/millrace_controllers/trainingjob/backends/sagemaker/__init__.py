@@ -5,10 +5,13 @@ CreateTrainingJob has no idempotency token: its name, a function of uid and atte
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from millrace.aws import costs, errors, tags
 from millrace.aws.listing import Listed
+from millrace.aws.resolve import ACCOUNTS
 from millrace.data.prices import TRAINING
 from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Waiting
@@ -31,12 +34,18 @@ class SageMakerTrainer:
 
     name = "sageMaker"
 
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, str], dict[str, datetime]] = {}
+        """When the jobs that are watched were created, by account: a listing need not go further back."""
+
     async def observe(self, ctx: Pass) -> Observed:
         """The current attempt's job, what still runs of the one before, and the model where the job is complete."""
         account, number = self._account(ctx), self._number(ctx)
         described = await self._described(account, request.attempt_name(ctx.object, number))
         current = observe.attempt(number, ctx.spec.sage_maker.instance_count, described)
         if described is not None:
+            if ctx.status.get("externalID") != described["TrainingJobArn"]:
+                await self._own(ctx, account, described)
             self._watch(ctx, account, described)
         elif (done := await self._done_before(ctx, account)) is not None:
             return Observed(_done(current), verification=Verification(ctx.uid, done["report"]))
@@ -67,11 +76,22 @@ class SageMakerTrainer:
     async def _described(self, account: Account, name: str) -> Object | None:
         return await account.find("sagemaker", "DescribeTrainingJob", TrainingJobName=name)
 
+    async def _own(self, ctx: Pass, account: Account, described: Object) -> None:
+        """Raises NameConflict for a job that was made for somebody else."""
+        held = await account.items("sagemaker", "ListTags", "Tags", ResourceArn=described["TrainingJobArn"])
+        if not tags.is_of(tags.as_map(held), ctx.uid):
+            raise NameConflict(f"training job {described['TrainingJobName']!r} exists and was not made for this object")
+
     def _watch(self, ctx: Pass, account: Account, described: Object) -> None:
-        """Jobs in progress are listed for all objects together; one that is there no more, or changed, wakes its object."""
+        """Jobs that run are listed for all objects together; one that is there no more, or changed, wakes its object."""
+        name, begun = described["TrainingJobName"], self._begun.setdefault((account.namespace, account.name), {})
+        listed = account.shared(_LIST, lambda: _running(account, begun))
         if observe.runs(described):
-            listed = account.shared(_LIST, lambda: _in_progress(account))
-            listed.watch(described["TrainingJobName"], observe.seen(described), ctx.key)
+            begun[name] = described["CreationTime"]
+            listed.watch(name, observe.seen(described), ctx.key)
+        else:
+            begun.pop(name, None)
+            listed.unwatch(name)
 
     async def _leftovers(self, ctx: Pass, account: Account, number: int) -> tuple[str, ...]:
         """The attempt before may still be stopping."""
@@ -87,7 +107,16 @@ class SageMakerTrainer:
         bucket, key = record.place(ctx.object, ctx.spec)
         found = await account.find("s3", "GetObject", Bucket=bucket, Key=key)
         told = record.of_this_run(found["Body"], ctx.spec) if found else None
-        return told if told is not None and told.get("uid") != ctx.uid else None
+        if told is None or told.get("uid") == ctx.uid:
+            return None
+        return told if await self._is_there(account, told["report"]) else None
+
+    async def _is_there(self, account: Account, report: Object) -> bool:
+        """Whether the model that a record tells of is where it was, and as it was."""
+        model = report.get("model") or {}
+        bucket, key = record.bucket_and_key(str(model.get("uri", "")))
+        head = await account.find("s3", "HeadObject", Bucket=bucket, Key=key, ChecksumMode="ENABLED") if key else None
+        return head is not None and record.digest(head) == model.get("digest")
 
     async def _verification(self, ctx: Pass, account: Account, current: Attempt) -> Verification | None:
         """The model read back from where the job says it is; then the record. Both again and again to the same end."""
@@ -120,10 +149,7 @@ class SageMakerTrainer:
             await self._adopt(ctx, account, asked["TrainingJobName"])
 
     async def _adopt(self, ctx: Pass, account: Account, name: str) -> None:
-        described = await account.call("sagemaker", "DescribeTrainingJob", TrainingJobName=name)
-        held = await account.items("sagemaker", "ListTags", "Tags", ResourceArn=described["TrainingJobArn"])
-        if not tags.is_of(tags.as_map(held), ctx.uid):
-            raise NameConflict(f"training job {name!r} exists and was not made for this object")
+        await self._own(ctx, account, await account.call("sagemaker", "DescribeTrainingJob", TrainingJobName=name))
 
     def warnings(self, ctx: Pass) -> tuple[str, ...]:
         """Nothing that runs as asked is known to be meant otherwise."""
@@ -150,32 +176,44 @@ class SageMakerTrainer:
                 raise
 
     async def delete(self, ctx: Pass) -> bool:
-        """Stop everything; True when nothing runs. Without an account nothing can have been made."""
-        try:
-            account = self._account(ctx)
-        except errors.AccountNotReady:
-            if ctx.status.get("attempt"):
-                raise
+        """Stop everything; True when nothing runs. Where no account ever answered nothing can have been made."""
+        if self._never_began(ctx):
             return True
+        account = self._account(ctx)
         await self.clear(ctx, keep_ended=False)
         number = self._number(ctx)
         for each in {max(1, number - 1), number}:
-            if observe.runs(await self._described(account, request.attempt_name(ctx.object, each))):
+            name = request.attempt_name(ctx.object, each)
+            if observe.runs(await self._described(account, name)):
                 return False
+            self._begun.get((account.namespace, account.name), {}).pop(name, None)
         return True
+
+    def _never_began(self, ctx: Pass) -> bool:
+        known = ctx.lookup(ACCOUNTS, ctx.spec.account)
+        return not ctx.status.get("attempt") and not ((known or {}).get("status") or {}).get("accountID")
 
     async def orphan(self, ctx: Pass) -> None:
         """A training job needs nobody: it runs on."""
 
     async def sweep(self, ctx: Pass) -> bool:
         """Delete what the run wrote below the output, and its record. True when gone."""
+        if self._never_began(ctx):
+            return True
         account = self._account(ctx)
         bucket, prefix = record.bucket_and_key(request.output_prefix(ctx.object, ctx.spec))
-        keys = [o["Key"] for o in await account.items("s3", "ListObjectsV2", "Contents", Bucket=bucket, Prefix=prefix)]
+        try:
+            keys = [o["Key"] for o in await account.items("s3", "ListObjectsV2", "Contents", Bucket=bucket, Prefix=prefix)]
+        except errors.NotFound:  # the bucket is gone, and all that was in it
+            return True
         _, own = record.place(ctx.object, ctx.spec)
         for begin in range(0, len(keys), 1000):
             some = [{"Key": key} for key in keys[begin : begin + 1000]]
-            await account.call("s3", "DeleteObjects", Bucket=bucket, Delete={"Objects": some, "Quiet": True})
+            answer = await account.call("s3", "DeleteObjects", Bucket=bucket, Delete={"Objects": some, "Quiet": True})
+            if kept := answer.get("Errors"):
+                raise Waiting(
+                    f"S3 keeps {len(kept)} objects below s3://{bucket}/{prefix}: {kept[0].get('Message') or kept[0].get('Code')}"
+                )
         await account.remove("s3", "DeleteObject", Bucket=bucket, Key=own)
         return True
 
@@ -186,11 +224,16 @@ def _done(current: Attempt) -> Attempt:
     return Attempt(current.number, current.nodes, JobState.COMPLETE, None, cloud=cloud)
 
 
-async def _in_progress(account: Account) -> Listed:
-    """Training jobs in progress, a hundred a call."""
+async def _running(account: Account, begun: Mapping[str, datetime]) -> Listed:
+    """Training jobs that run, of those created since the oldest that is watched.
+
+    AWS applies StatusEquals to each page after it was made: without a bound by time a listing would go through every job that the
+    account ever had.
+    """
+    since = {"CreationTimeAfter": min(begun.values()) - timedelta(seconds=1)} if begun else {"StatusEquals": "InProgress"}
     things: dict[str, str] = {}
     calls = 0
-    async for page in account.pages("sagemaker", "ListTrainingJobs", StatusEquals="InProgress", MaxResults=100):
+    async for page in account.pages("sagemaker", "ListTrainingJobs", MaxResults=100, **since):
         calls += 1
-        things |= {s["TrainingJobName"]: observe.entry(s) for s in page["TrainingJobSummaries"]}
+        things |= {s["TrainingJobName"]: observe.entry(s) for s in page["TrainingJobSummaries"] if observe.runs(s)}
     return Listed(things, calls)

@@ -55,8 +55,8 @@ def runs(described: Object | None) -> bool:
 
 
 def seen(described: Object) -> str | None:
-    """What compares with an entry of the shared list of jobs in progress; None for one that is in it no more."""
-    return entry(described) if described["TrainingJobStatus"] == "InProgress" else None
+    """What compares with an entry of the shared list of jobs that run; None for one that is in it no more."""
+    return entry(described) if runs(described) else None
 
 
 def entry(summary: Object) -> str:

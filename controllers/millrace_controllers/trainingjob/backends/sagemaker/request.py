@@ -8,6 +8,7 @@ from typing import Any
 
 from millrace.api.v1alpha1.trainingjob import Limits, SageMakerTraining, TrainingJobSpec
 from millrace.aws import naming, tags
+from millrace.aws.instances import takes_volume
 from millrace_controllers.trainingjob.observed import ResolvedInput
 
 Object = dict[str, Any]
@@ -26,6 +27,11 @@ def output_prefix(owner: Object, spec: TrainingJobSpec) -> str:
     """What everything of this object begins with, below the output."""
     metadata = owner["metadata"]
     return f"{base(spec)}/{naming.thing_name(metadata['name'], metadata['uid'], limit=50)}"
+
+
+def checkpoints(owner: Object, spec: TrainingJobSpec) -> str:
+    """Of one run: SageMaker starts with what is there, and another run must not go on where this one ended."""
+    return f"{output_prefix(owner, spec)}/checkpoints/{spec.run_id or 'first'}"
 
 
 def base(spec: TrainingJobSpec) -> str:
@@ -61,7 +67,7 @@ def create(
         "InputDataConfig": [channel(i) for i in inputs],
         "Environment": dict(job.env or {}),
         "VpcConfig": {"Subnets": job.vpc.subnets, "SecurityGroupIds": job.vpc.security_group_ids} if job.vpc else {},
-        "CheckpointConfig": {"S3Uri": f"{output_prefix(owner, spec)}/checkpoints"} if job.spot else {},
+        "CheckpointConfig": {"S3Uri": checkpoints(owner, spec)} if job.spot else {},
     }
     return {name: value for name, value in made.items() if value not in ({}, [])}
 
@@ -116,7 +122,7 @@ def resources(job: SageMakerTraining) -> Object:
         "InstanceType": job.instance_type,
         "InstanceCount": job.instance_count,
         "VolumeSizeInGB": job.volume_gib,
-        **_key("VolumeKmsKeyId", job),
+        **(_key("VolumeKmsKeyId", job) if takes_volume(job.instance_type) else {}),
     }
 
 

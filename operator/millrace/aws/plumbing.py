@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from millrace.aws import events, tags
+from millrace.aws.errors import Unavailable, Where
 
 if TYPE_CHECKING:
     from millrace.aws.account import Account
@@ -81,7 +82,10 @@ async def ensure(account: Account, wanted: Plumbing, owned: Mapping[str, str]) -
         Description="Millrace: changes of state, as hints",
         Tags=tags.as_list(owned),
     )
-    await account.call("events", "PutTargets", Rule=wanted.name, Targets=[{"Id": _TARGET, "Arn": wanted.queue_arn}])
+    answer = await account.call("events", "PutTargets", Rule=wanted.name, Targets=[{"Id": _TARGET, "Arn": wanted.queue_arn}])
+    if failed := answer.get("FailedEntries"):
+        where = Where("events", "PutTargets", str(failed[0].get("ErrorCode", "")))
+        raise Unavailable(where, f"{where}: the queue was not taken as a target: {failed[0].get('ErrorMessage', '')}")
     return url
 
 

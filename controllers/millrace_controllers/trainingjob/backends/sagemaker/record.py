@@ -20,8 +20,9 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
 
 
 def place(owner: Object, spec: TrainingJobSpec) -> tuple[str, str]:
-    """Bucket and key of the record: by the object's name, for the one made again has another uid."""
-    return bucket_and_key(f"{request.base(spec)}/.millrace/{owner['metadata']['name']}.json")
+    """Bucket and key of the record: by the object's namespace and name, for the one made again has another uid."""
+    metadata = owner["metadata"]
+    return bucket_and_key(f"{request.base(spec)}/.millrace/{metadata['namespace']}/{metadata['name']}.json")
 
 
 def made(owner: Object, spec: TrainingJobSpec, report: Object) -> bytes:

@@ -249,9 +249,8 @@ def _account(world: World, record: Record) -> None:
         seconds = max(1, math.ceil(record["_trained"]))
         record["TrainingTimeInSeconds"] = seconds
         share = SPOT_SHARE if record["EnableManagedSpotTraining"] else 1.0
-        record["BillableTimeInSeconds"] = max(
-            1, math.ceil(seconds * share * int(record["ResourceConfig"].get("InstanceCount", 1)))
-        )
+        # Of one instance: whoever wants to know what is billed multiplies it by their number.
+        record["BillableTimeInSeconds"] = max(1, math.ceil(seconds * share))
 
 
 @action("training.finish")

@@ -9,7 +9,7 @@ from millrace.api.v1alpha1.cloudaccount import Budget
 from millrace.aws.resolve import WITHIN_BUDGET
 from millrace.engine import conditions, reasons
 from millrace.engine.clock import stamp
-from millrace.engine.errors import MillraceError, Retry, Waiting
+from millrace.engine.errors import MillraceError, Waiting
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
 from millrace_controllers.cloudaccount.plan import (
@@ -200,7 +200,7 @@ def refused(old: Object, error: MillraceError, missing: Missing) -> Outcome:
 def in_use(old: Object, names: str) -> Outcome:
     """Being deleted, and still needed: for those who need it nothing changes."""
     message = f"Still used by {names}"
-    kept = tuple(v for v in _kept(old) if v.type not in {"Reconciling", "Stalled"})
+    kept = tuple(v for v in conditions.held(old) if v.type not in {"Reconciling", "Stalled"})
     return Outcome((*kept, Verdict("Reconciling", "True", IN_USE.name, message)), requeue_after=5)
 
 
@@ -213,14 +213,7 @@ def explain(obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
     for type_, reason in _NAMED:
         if isinstance(error, type_):
             return _stopped(reason, error.message) if not isinstance(error, Waiting) else _not_yet(reason, error.message)
-    if isinstance(error, Retry) and obj and conditions.is_true(obj, "Ready"):
-        kept = tuple(v for v in _kept(obj["status"]) if v.type != "Reconciling")
-        return (*kept, Verdict("Reconciling", "True", reasons.RETRYING.name, error.message))
-    return None
-
-
-def _kept(status: Object) -> tuple[Verdict, ...]:
-    return tuple(Verdict(c["type"], c["status"], c["reason"], c["message"]) for c in status.get("conditions") or ())
+    return conditions.unharmed(obj, "Ready", error)
 
 
 def _not_yet(reason: Reason, message: str) -> tuple[Verdict, ...]:

@@ -11,7 +11,6 @@ from typing import Any
 from millrace.aws import costs
 from millrace.engine import reasons
 from millrace.engine.clock import seconds_since, stamp
-from millrace.engine.conditions import find
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
 from millrace_controllers.modelendpoint import status as kind
@@ -21,6 +20,7 @@ from millrace_controllers.modelendpoint.plan import Move
 Object = dict[str, Any]
 _BILLED = frozenset({Stage.SERVING, Stage.UPDATING, Stage.ROLLING_BACK, Stage.MIXED})
 _STALLED = frozenset({kind.ROLLED_BACK, kind.SERVER_FAILED})
+_WARNED = _STALLED | {kind.PROBE_FAILED, kind.NO_CAPACITY}
 _AT_ONCE = 0.1
 _SOON = 15.0
 _ASKED_AGAIN = 60.0
@@ -65,9 +65,9 @@ def outcome(told: Told, replicas: int, old: Object, now: datetime) -> Outcome:
     """Conditions and fields after a pass."""
     reason, message = _summary(told, replicas)
     return Outcome(
-        (*_verdicts(reason, message), _available(told.hosted)),
+        (*kind.verdicts(reason, message, _STALLED), _available(told.hosted)),
         _fields(told, replicas, old, now),
-        _events(reason, message, old, told.target.revision),
+        kind.events(reason, message, told.target, old, _WARNED),
         requeue_after=_again(told, reason),
     )
 
@@ -85,7 +85,7 @@ def suspended(found: Hosted, old: Object, hourly: Decimal | None, now: datetime)
         "cost": _cost(told, old.get("cost") or {}, now),
         "sageMaker": {key: value for key, value in {**kept, **state}.items() if value},
     }
-    return Outcome((*_verdicts(reasons.SUSPENDED, message), _available(found)), fields, requeue_after=_SOON if here else None)
+    return Outcome((*kind.verdicts(reasons.SUSPENDED, message), _available(found)), fields, requeue_after=_SOON if here else None)
 
 
 def passing_over(target: Target, found: Hosted, held: Memory, old: Object, instance_type: str, why: str) -> Outcome:
@@ -93,19 +93,12 @@ def passing_over(target: Target, found: Hosted, held: Memory, old: Object, insta
     message = f"{instance_type} cannot be had: {why}"
     event = Event(kind.NO_CAPACITY.name, message, "Warning")
     fields = {**_memorised(Told(Move.PASS_OVER, target, found, held), old), "revision": target.revision}
-    return Outcome((*_verdicts(kind.LOADING, message), _available(found)), fields, (event,), requeue_after=_AT_ONCE)
+    return Outcome((*kind.verdicts(kind.LOADING, message), _available(found)), fields, (event,), requeue_after=_AT_ONCE)
 
 
 def without_model(why: str, found: Hosted) -> Outcome:
     """There is no model yet. The TrainingJob wakes the endpoint."""
-    return Outcome((*_verdicts(kind.MODEL_NOT_READY, why), _available(found)), requeue_after=_COUNTED)
-
-
-def deleting() -> Outcome:
-    """Being taken down."""
-    name, message = reasons.DELETING.name, "SageMaker takes the endpoint away; its configurations and models follow"
-    verdicts = (Verdict("Ready", "False", name, message), Verdict("Reconciling", "True", name, message))
-    return Outcome(verdicts, requeue_after=_SOON)
+    return Outcome((*kind.verdicts(kind.MODEL_NOT_READY, why), _available(found)), requeue_after=_COUNTED)
 
 
 def _summary(told: Told, replicas: int) -> tuple[Reason, str]:
@@ -129,18 +122,27 @@ def _summary(told: Told, replicas: int) -> tuple[Reason, str]:
         case Move.PROBE if told.note:
             return kind.PROBE_FAILED, f"The golden request failed: {told.note}"
         case Move.PROBE | Move.SCALE | Move.NOTHING:
-            return kind.SERVING, f"{_instances(found.instances)} {_serve(found.instances)} {wanted}{newer}"
+            return kind.SERVING, f"{_serving(found)} {wanted}{newer}"
         case Move.WAIT if told.proven and found.stage in _BILLED and not found.pending:
             return (
                 kind.SERVING,
-                f"{_instances(found.instances)} {_serve(found.instances)} {wanted}; {found.desired} are wanted{newer}",
+                f"{_serving(found)} {wanted}; {found.desired} are wanted{newer}",
             )
         case _:
             return _changing(found, replicas, wanted)
 
 
+def _serving(found: Hosted) -> str:
+    return f"{kind.count(found.instances, 'instance')} {kind.verb(found.instances, 'serves', 'serve')}"
+
+
 def _log(told: Told) -> str:
     return f"; the log ends: {told.note}" if told.note else ""
+
+
+def deleting() -> Outcome:
+    """Being taken down."""
+    return kind.deleting("SageMaker takes the endpoint away; its configurations and models follow", seconds=_SOON)
 
 
 def _changing(found: Hosted, replicas: int, wanted: str) -> tuple[Reason, str]:
@@ -152,23 +154,7 @@ def _changing(found: Hosted, replicas: int, wanted: str) -> tuple[Reason, str]:
         case Stage.DELETING:
             return kind.LOADING, "The endpoint before is being taken away"
         case _:
-            return kind.LOADING, f"SageMaker starts {_instances(replicas)} of {wanted}"
-
-
-def _instances(count: int) -> str:
-    return f"{count} instance" if count == 1 else f"{count} instances"
-
-
-def _serve(count: int) -> str:
-    return "serves" if count == 1 else "serve"
-
-
-def _verdicts(reason: Reason, message: str) -> tuple[Verdict, ...]:
-    ready = Verdict("Ready", "True" if reason is kind.SERVING else "False", reason.name, message)
-    if reason in {kind.SERVING, reasons.SUSPENDED}:
-        return (ready,)
-    second = "Stalled" if reason in _STALLED else "Reconciling"
-    return ready, Verdict(second, "True", reason.name, message)
+            return kind.LOADING, f"SageMaker starts {kind.count(replicas, 'instance')} of {wanted}"
 
 
 def _available(found: Hosted) -> Verdict:
@@ -251,12 +237,3 @@ def _reckoned(hourly: Decimal, accrued: Decimal, now: datetime) -> Object:
     """Accrued to a millionth: it is added to every ten minutes, and roundings would add up."""
     told = costs.fields(hourly) or {}
     return {**told, "accruedUSD": format(accrued.quantize(_MICRO), "f"), "accruedAt": stamp(now)}
-
-
-def _events(reason: Reason, message: str, old: Object, revision: str) -> tuple[Event, ...]:
-    before = find(old.get("conditions"), "Ready") or {}
-    if before.get("reason") == reason.name and old.get("revision") == revision:
-        return ()
-    if reason is kind.SERVING:
-        return (Event(reason.name, message),)
-    return (Event(reason.name, message, "Warning"),) if reason in {*_STALLED, kind.PROBE_FAILED, kind.NO_CAPACITY} else ()

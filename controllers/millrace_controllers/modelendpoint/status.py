@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from millrace.engine import reasons
-from millrace.engine.conditions import find, is_true
-from millrace.engine.errors import Retry
+from millrace.engine.conditions import find, unharmed
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
 from millrace_controllers.modelendpoint.errors import LicenceNotAccepted
@@ -100,6 +99,7 @@ _OF_FAULT = {
     Fault.START: PODS_WAIT,
 }
 _NEEDS_SOMEBODY = frozenset({MODEL_REFUSED, PROBE_FAILED})
+_WARNED = _NEEDS_SOMEBODY | {SERVER_FAILED}
 _LOOK_AGAIN_SECONDS = 30.0
 
 
@@ -109,9 +109,9 @@ def outcome(target: Target, replicas: int, observed: Observed, old: Object, url:
     settled = reason in {SERVING, reasons.SUSPENDED}
     fields = _fields(target, replicas, observed, url)
     return Outcome(
-        (*_verdicts(reason, message), _available(observed)),
+        (*verdicts(reason, message), _available(observed)),
         fields,
-        _events(reason, message, target, old),
+        events(reason, message, target, old, _WARNED),
         requeue_after=None if settled else _LOOK_AGAIN_SECONDS,
     )
 
@@ -128,7 +128,7 @@ def by_the_hour(made: Outcome, seconds: float | None, *, shut: bool) -> Outcome:
 def waiting(why: str, observed: Observed, *, suspended: bool) -> Outcome:
     """There is no model yet. The TrainingJob wakes the endpoint."""
     reason, message = (reasons.SUSPENDED, _suspended(observed)) if suspended else (MODEL_NOT_READY, why)
-    return Outcome((*_verdicts(reason, message), _available(observed)), {"traffic": traffic(observed.serving) or None})
+    return Outcome((*verdicts(reason, message), _available(observed)), {"traffic": traffic(observed.serving) or None})
 
 
 def _summary(target: Target, replicas: int, observed: Observed) -> tuple[Reason, str]:
@@ -136,18 +136,18 @@ def _summary(target: Target, replicas: int, observed: Observed) -> tuple[Reason,
         return reasons.SUSPENDED, _suspended(observed)
     current = observed.of(target.revision)
     ready = sum(p.ready for p in current)
-    before, serve = len(observed.serving) - ready, _verb(ready, "serves", "serve")
+    before, serve = len(observed.serving) - ready, verb(ready, "serves", "serve")
     if ready >= replicas and not before:
-        return SERVING, _noted(f"{_count(ready)} {serve} {_shown(target, current)}", target)
+        return SERVING, _noted(f"{count(ready)} {serve} {_shown(target, current)}", target)
     if (found := _worst(observed, current)) is not None:
         return _OF_FAULT[found.fault], _still(found.message, before)
     if before:
-        return ROLLING_OUT, f"{ready} of {_count(replicas)} {serve} {_shown(target, current)}; {before} before it"
-    return LOADING, f"{ready} of {_count(replicas)} {serve}"
+        return ROLLING_OUT, f"{ready} of {count(replicas)} {serve} {_shown(target, current)}; {before} before it"
+    return LOADING, f"{ready} of {count(replicas)} {serve}"
 
 
 def _suspended(observed: Observed) -> str:
-    return f"{_count(len(observed.pods))} {_verb(len(observed.pods), 'is', 'are')} ending" if observed.pods else "Nothing runs"
+    return f"{count(len(observed.pods))} {verb(len(observed.pods), 'is', 'are')} ending" if observed.pods else "Nothing runs"
 
 
 def _worst(observed: Observed, current: tuple[ServingPod, ...]) -> Trouble | None:
@@ -160,7 +160,7 @@ def _worst(observed: Observed, current: tuple[ServingPod, ...]) -> Trouble | Non
 
 
 def _still(message: str, before: int) -> str:
-    return f"{message}; {_count(before)} of the revision before {_verb(before, 'serves', 'serve')} on" if before else message
+    return f"{message}; {count(before)} of the revision before {verb(before, 'serves', 'serve')} on" if before else message
 
 
 def _digest(target: Target, current: Iterable[ServingPod]) -> str | None:
@@ -177,26 +177,29 @@ def _noted(message: str, target: Target) -> str:
     return f"{message}; nothing newer is served: {target.note}" if target.note else message
 
 
-def _count(number: int) -> str:
-    return f"{number} pod" if number == 1 else f"{number} pods"
+def count(number: int, what: str = "pod") -> str:
+    """`1 pod`, `2 pods`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _verb(number: int, one: str, many: str) -> str:
+def verb(number: int, one: str, many: str) -> str:
+    """The form that goes with a number."""
     return one if number == 1 else many
 
 
-def _verdicts(reason: Reason, message: str) -> tuple[Verdict, ...]:
+def verdicts(reason: Reason, message: str, needs_somebody: frozenset[Reason] = _NEEDS_SOMEBODY) -> tuple[Verdict, ...]:
+    """Ready, and whether it goes on by itself."""
     ready = Verdict("Ready", "True" if reason is SERVING else "False", reason.name, message)
     if reason in {SERVING, reasons.SUSPENDED}:
         return (ready,)
-    second = "Stalled" if reason in _NEEDS_SOMEBODY else "Reconciling"
+    second = "Stalled" if reason in needs_somebody else "Reconciling"
     return ready, Verdict(second, "True", reason.name, message)
 
 
 def _available(observed: Observed) -> Verdict:
     serving = len(observed.serving)
     if serving:
-        return Verdict("Available", "True", SERVING.name, f"{_count(serving)} {_verb(serving, 'gets', 'get')} requests")
+        return Verdict("Available", "True", SERVING.name, f"{count(serving)} {verb(serving, 'gets', 'get')} requests")
     return Verdict("Available", "False", NOTHING_SERVES.name, "No pod gets requests")
 
 
@@ -227,19 +230,19 @@ def traffic(serving: Iterable[ServingPod]) -> list[Object]:
     return [{"digest": d, "pods": n, "percent": round(100 * n / total)} for d, n in sorted(counted.items())]
 
 
-def _events(reason: Reason, message: str, target: Target, old: Object) -> tuple[Event, ...]:
+def events(reason: Reason, message: str, target: Target, old: Object, warned: frozenset[Reason]) -> tuple[Event, ...]:
+    """One for each change of reason or revision that somebody would want to hear of."""
     before = find(old.get("conditions"), "Ready") or {}
     if before.get("reason") == reason.name and old.get("revision") == target.revision:
         return ()
     if reason is SERVING:
         return (Event(SERVING.name, message),)
-    return (Event(reason.name, message, "Warning"),) if reason in _NEEDS_SOMEBODY or reason is SERVER_FAILED else ()
+    return (Event(reason.name, message, "Warning"),) if reason in warned else ()
 
 
-def deleting() -> Outcome:
-    """Being taken down."""
-    name, message = reasons.DELETING.name, "The pods finish what they were asked and end"
-    return Outcome((Verdict("Ready", "False", name, message), Verdict("Reconciling", "True", name, message)), requeue_after=5)
+def deleting(message: str = "The pods finish what they were asked and end", *, seconds: float = 5) -> Outcome:
+    """Being taken down; looked at again after so many seconds."""
+    return Outcome(verdicts(reasons.DELETING, message), requeue_after=seconds)
 
 
 def explain(obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
@@ -247,8 +250,4 @@ def explain(obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
     if isinstance(error, LicenceNotAccepted):
         name = LICENCE_NOT_ACCEPTED.name
         return Verdict("Ready", "False", name, error.message), Verdict("Stalled", "True", name, error.message)
-    if isinstance(error, Retry) and is_true(obj, "Ready"):
-        held = obj["status"]["conditions"]
-        kept = (Verdict(c["type"], c["status"], c["reason"], c["message"]) for c in held if c["type"] != "Reconciling")
-        return (*kept, Verdict("Reconciling", "True", reasons.RETRYING.name, error.message))
-    return None
+    return unharmed(obj, "Ready", error)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from millrace.engine import errors, reasons
-from millrace.engine.errors import MillraceError, NameConflict, Refused, Terminal
+from millrace.engine.errors import MillraceError, NameConflict, Refused, Retry, Terminal
 from millrace.engine.outcome import Outcome, Verdict
 
 Object = dict[str, Any]
@@ -80,6 +80,19 @@ def merge_patch(old: Any, new: Any) -> Any:
     return patch
 
 
+def held(status: Mapping[str, Any]) -> tuple[Verdict, ...]:
+    """The conditions of a status as the verdicts that they were made of."""
+    return tuple(Verdict(c["type"], c["status"], c["reason"], c["message"]) for c in status.get("conditions") or ())
+
+
+def unharmed(obj: Mapping[str, Any], summary: str, error: BaseException) -> tuple[Verdict, ...] | None:
+    """Conditions of an object that is well, for an error that passes by itself and takes nothing away from it; None otherwise."""
+    if not isinstance(error, Retry) or not obj or not is_true(obj, summary):
+        return None
+    kept = (v for v in held(obj["status"]) if v.type != "Reconciling")
+    return (*kept, Verdict("Reconciling", "True", reasons.RETRYING.name, error.message))
+
+
 def for_error(summary: str, error: BaseException) -> tuple[Verdict, ...]:
     """The conditions that an error becomes where the kind has nothing better to say.
 
@@ -114,4 +127,4 @@ def _passing_reason(error: BaseException) -> tuple[str, str]:
     return reasons.INTERNAL_ERROR.name, f"unexpected {type(error).__name__}: {error}"
 
 
-__all__ = ["Refused", "desired_status", "find", "for_error", "is_true", "merge_patch", "merged", "shortened"]
+__all__ = ["Refused", "desired_status", "find", "for_error", "held", "is_true", "merge_patch", "merged", "shortened", "unharmed"]

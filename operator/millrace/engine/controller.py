@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.api.resource import Kind
 from millrace.aws.cloud import Cloud
+from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.cache import Cache, Key
 from millrace.engine.clock import Clock
 from millrace.engine.errors import NameConflict
@@ -141,6 +142,14 @@ class Pass:
     def account(self, name: str = "default") -> Account:
         """The account of a CloudAccount of the namespace. Raises AccountNotReady, which goes through as it is."""
         return self.clouds.account(self.namespace, name, self.lookup)
+
+    def never_answered(self, name: str) -> bool:
+        """Whether there is no such CloudAccount, or AWS has never answered it: nothing can have been made in it.
+
+        One that was used stays until the last object that uses it is gone.
+        """
+        found = self.lookup(ACCOUNTS, name)
+        return not ((found or {}).get("status") or {}).get("accountID")
 
     async def create(self, resource: Resource, manifest: Object) -> Object:
         """Make a child that never changes; one that is already there and ours is adopted.

@@ -18,7 +18,6 @@ from millrace.api.v1alpha1.modelendpoint import Probe, ProbeExpectation
 from millrace.aws import naming, tags
 from millrace.aws.errors import CallError, InUse, QuotaExceeded
 from millrace.aws.listing import Listed
-from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Refused
 from millrace_controllers.modelendpoint.backends.sagemaker import hub, requests
@@ -39,7 +38,8 @@ _STAGES = {
     "UpdateRollbackFailed": Stage.MIXED,
     "Deleting": Stage.DELETING,
 }
-_NAME_LIMIT = 63
+_NAME_LIMIT = 63 - len("-000000000000-0")
+"""Of an endpoint, with room for the names of configurations."""
 _PATIENCE = 60
 """Seconds that SageMaker gives a container to answer."""
 _SHOWN = 200
@@ -260,26 +260,21 @@ class SageMakerHost:
         return True
 
     def never_began(self, ctx: Pass) -> bool:
-        """Nothing was ever made: there is no account to make it in, or there has never been one that answered. A CloudAccount
-        that was used stays until the last object that uses it is gone."""
-        account = ctx.lookup(ACCOUNTS, ctx.spec.account)
-        known = account is not None and (account.get("status") or {}).get("accountID")
-        return not known and not ctx.status.get("sageMaker")
+        """Nothing was ever made."""
+        return not ctx.status.get("sageMaker") and ctx.never_answered(ctx.spec.account)
 
     def _marks(self, ctx: Pass, account: Account) -> list[Object]:
         return tags.as_list(tags.of({"kind": "ModelEndpoint", **ctx.object}, account.cluster_id, ctx.spec.tags))
 
 
 def endpoint_name(owner: Object) -> str:
-    """A function of name and uid, with room for the names of configurations."""
-    return naming.thing_name(owner["metadata"]["name"], owner["metadata"]["uid"], limit=_NAME_LIMIT - len("-000000000000-0"))
+    """A function of name and uid."""
+    return naming.thing_name(owner["metadata"]["name"], owner["metadata"]["uid"], limit=_NAME_LIMIT)
 
 
 def _made_for(name: str, endpoint: str) -> bool:
     """Whether an endpoint has a name that Millrace would give it for some object of this name."""
-    return endpoint[-7:-6] == "-" and endpoint == naming.thing_name(
-        name, endpoint[-6:], limit=_NAME_LIMIT - len("-000000000000-0")
-    )
+    return endpoint[-7:-6] == "-" and endpoint == naming.thing_name(name, endpoint[-6:], limit=_NAME_LIMIT)
 
 
 def config_name(endpoint: str, revision: str, place: int) -> str:

@@ -120,11 +120,6 @@ def count(spec: ModelEndpointSpec) -> int | None:
     return None if wanted.target_invocations_per_instance else wanted.min
 
 
-def resource_id(endpoint: str) -> str:
-    """The variant, as Application Auto Scaling calls it."""
-    return f"endpoint/{endpoint}/variant/{VARIANT}"
-
-
 def scalable_target(endpoint: str, spec: ModelEndpointSpec) -> Object:
     """RegisterScalableTarget."""
     wanted = _serving(spec).replicas
@@ -145,7 +140,8 @@ def scaling_policy(endpoint: str, spec: ModelEndpointSpec) -> Object:
 
 def scaled(endpoint: str) -> Object:
     """What Application Auto Scaling calls the number of the variant's instances."""
-    return {"ServiceNamespace": "sagemaker", "ResourceId": resource_id(endpoint), "ScalableDimension": DIMENSION}
+    variant = f"endpoint/{endpoint}/variant/{VARIANT}"
+    return {"ServiceNamespace": "sagemaker", "ResourceId": variant, "ScalableDimension": DIMENSION}
 
 
 def _serving(spec: ModelEndpointSpec) -> SageMakerServing:

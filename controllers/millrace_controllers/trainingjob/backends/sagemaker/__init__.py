@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.aws import costs, errors, tags
 from millrace.aws.listing import Listed
-from millrace.aws.resolve import ACCOUNTS
 from millrace.data.prices import TRAINING
 from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Waiting
@@ -190,8 +189,7 @@ class SageMakerTrainer:
         return True
 
     def _never_began(self, ctx: Pass) -> bool:
-        known = ctx.lookup(ACCOUNTS, ctx.spec.account)
-        return not ctx.status.get("attempt") and not ((known or {}).get("status") or {}).get("accountID")
+        return not ctx.status.get("attempt") and ctx.never_answered(ctx.spec.account)
 
     async def orphan(self, ctx: Pass) -> None:
         """A training job needs nobody: it runs on."""

@@ -11,61 +11,39 @@ import pytest
 
 from millrace.aws.cloud import Cloud
 from millrace.engine import conditions
-from millrace.engine.cache import Cache
-from millrace.engine.controller import Pass
-from millrace.engine.errors import understood
 from millrace.engine.outcome import Outcome
-from millrace.engine.progress import Board
-from millrace.engine.settings import Settings
 from millrace_controllers.cloudaccount import CONTROLLER
 from millrace_local_aws import LocalAws
 from support.aws import ACCOUNT, CLUSTER, ROLE, a_cloud, allowing, cloud_account, make_role, trust_policy, until
-from support.clock import FakeClock
+from support.passes import Passes
 
 Object = dict[str, Any]
 SESSION = f"arn:aws:sts::{ACCOUNT}:assumed-role/millrace/millrace-team"
 
 
-class World:
+class World(Passes):
     """One CloudAccount, and the objects that use it."""
 
+    controller = CONTROLLER
+
     def __init__(self, cloud: Cloud, **spec: Any) -> None:
-        self.cloud, self.clock = cloud, FakeClock()
+        super().__init__(cloud)
         self.object = cloud_account(ready=False, **spec)
         self.users: list[Object] = []
-        self.events: list[str] = []
+        self.referrers = lambda: self.users
 
-    async def once(self, finalize: bool = False) -> Outcome:
-        """As the engine makes a pass, and writes what it says."""
-        ctx = Pass(self.object, CONTROLLER, None, Cache(), Board(), self.clock, Settings(), cloud=self.cloud)  # type: ignore[arg-type]
-        ctx.referrers = lambda: self.users
-        try:
-            made = await (CONTROLLER.finalize if finalize else CONTROLLER.reconcile)(ctx)
-        except Exception as raised:
-            error = understood(raised)
-            made = Outcome(CONTROLLER.explain(self.object, error) or conditions.for_error("Ready", error))
-        generation = self.object["metadata"]["generation"]
-        self.object["status"] = conditions.desired_status(self.object["status"], made, generation, "2026-01-01T00:00:00Z")
-        CONTROLLER.kind.status.model_validate(self.object["status"])
-        self.events += [event.reason for event in made.events]
-        return made
+    @property
+    def reasons(self) -> list[str]:
+        return [event.reason for event in self.events]
 
     async def settled(self) -> Outcome:
         """Two passes: the first tells the external id."""
         await self.once()
         return await self.once()
 
-    def change(self, **spec: Any) -> None:
-        self.object["spec"] |= spec
-        self.object["metadata"]["generation"] += 1
-
     def said(self, type_: str) -> tuple[str, str] | None:
         found = conditions.find(self.object["status"].get("conditions"), type_)
         return (found["status"], found["reason"]) if found else None
-
-    @property
-    def told(self) -> Object:
-        return dict(self.object["status"])
 
 
 @contextlib.asynccontextmanager
@@ -114,7 +92,7 @@ async def test_a_role_that_refuses_is_told_with_the_missing_action_and_recovers_
         assert world.told["trust"] == {"externalID": f"{CLUSTER}/team"}
         assert made.requeue_after is not None
         await world.once()
-        assert world.events == ["PermissionDenied"]
+        assert world.reasons == ["PermissionDenied"]
         aws.client("iam", account=ACCOUNT).update_assume_role_policy(
             RoleName="millrace", PolicyDocument=trust_policy(f"{CLUSTER}/team")
         )
@@ -134,7 +112,7 @@ async def test_what_any_object_is_denied_is_listed_here_until_it_is_granted(aws:
         assert world.told["missingIAMActions"] == [{"action": "sqs:CreateQueue", "identity": ROLE}]
         assert world.said("Permitted") == ("False", "ActionsDenied")
         assert world.said("Ready") == ("True", "Authenticated")
-        assert world.events == ["ActionsDenied"]
+        assert world.reasons == ["ActionsDenied"]
         policy = allowing("sts:GetCallerIdentity", "sqs:CreateQueue")
         aws.client("iam", account=ACCOUNT).put_role_policy(RoleName="millrace", PolicyName="allowed", PolicyDocument=policy)
         await account.call("sqs", "CreateQueue", QueueName="q")
@@ -258,7 +236,7 @@ async def test_costs_are_summed_over_everything_that_uses_it_and_a_spent_budget_
         await world.once()
         assert world.told["costs"]["monthUSD"] == "5.00"
         assert world.said("WithinBudget") == ("False", "BudgetExceeded")
-        assert world.events == ["BudgetExceeded"]
+        assert world.reasons == ["BudgetExceeded"]
         account = world.cloud.account("team", "default", lambda _plural, _name: world.object)
         with pytest.raises(Exception, match="nothing that costs may begin"):
             account.check_budget()

@@ -110,7 +110,7 @@ async def test_without_quota_for_a_type_the_next_is_taken_and_then_it_queues(aws
 @pytest.mark.proves("08.5")
 async def test_without_capacity_the_failed_endpoint_is_removed_and_the_next_type_taken(aws: LocalAws) -> None:
     async with a_world(aws) as world:
-        hosting.plan(aws, "capacity")
+        aws.admin.plan("endpoint", "capacity")
         status = await world.until("Serving")
         assert status["sageMaker"]["instanceType"] == SECOND
         assert "InsufficientInstanceCapacity" in status["sageMaker"]["passedOver"][0]["reason"]
@@ -120,7 +120,9 @@ async def test_without_capacity_the_failed_endpoint_is_removed_and_the_next_type
 @pytest.mark.proves("08.14")
 async def test_a_container_that_does_not_come_up_is_told_and_left_to_be_looked_at(aws: LocalAws) -> None:
     async with a_world(aws) as world:
-        hosting.plan(aws, "fail", reason="The primary container for production variant main did not pass the ping health check.")
+        aws.admin.plan(
+            "endpoint", "fail", reason="The primary container for production variant main did not pass the ping health check."
+        )
         await world.once()
         logs, group = aws.client("logs", account=ACCOUNT), f"/aws/sagemaker/Endpoints/{world.hosted['endpointName']}"
         logs.create_log_group(logGroupName=group)
@@ -158,7 +160,7 @@ async def test_another_model_takes_over_and_nothing_of_the_old_is_left(aws: Loca
 async def test_an_update_that_was_rolled_back_is_no_success(aws: LocalAws) -> None:
     async with a_world(aws) as world:
         old = await world.until("Serving")
-        hosting.plan(aws, "fail", reason="alarm in bake")
+        aws.admin.plan("endpoint", "fail", reason="alarm in bake")
         world.change(model={"uri": "s3://models/n.tar.gz"})
         await world.until("RolledBack")
         assert "alarm in bake" in world.said()[2]
@@ -266,7 +268,7 @@ async def test_a_hubs_default_that_cannot_be_had_is_waited_for_without_haste(aws
         assert waits == [0.1, 300.0] * 3
         assert world.said()[1] == "CapacityUnavailable"
         hosting.quota(aws, FIRST, 1)
-        hosting.plan(aws, "capacity")
+        aws.admin.plan("endpoint", "capacity")
         await world.until("Serving", seconds=120)
 
 

@@ -47,6 +47,16 @@ def make_role(
     return f"arn:aws:iam::{ACCOUNT}:role/{name}"
 
 
+def make_execution_role(aws: Any, name: str, *actions: str) -> str:
+    """A role that SageMaker may assume; gives its ARN."""
+    iam = aws.client("iam", account=ACCOUNT)
+    trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)
+    iam.put_role_policy(RoleName=name, PolicyName="allowed", PolicyDocument=allowing(*actions))
+    return f"arn:aws:iam::{ACCOUNT}:role/{name}"
+
+
 def cloud_account(name: str = "default", namespace: str = "team", *, ready: bool = True, **spec: Any) -> Object:
     """A CloudAccount as the API server gives it."""
     conditions = [{"type": "Ready", "status": "True", "reason": "Authenticated", "message": "", "observedGeneration": 1}]

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from millrace.aws import account as accounts
 from millrace.aws.cloud import Cloud
 from millrace.engine import conditions
-from millrace.engine.cache import Cache
-from millrace.engine.controller import Pass
-from millrace.engine.errors import understood
-from millrace.engine.outcome import Event, Outcome
-from millrace.engine.progress import Board
-from millrace.engine.settings import Settings
 from millrace_controllers.modelendpoint import CONTROLLER
-from support.aws import ACCOUNT, a_cloud, allowing, cloud_account, make_role
-from support.clock import FakeClock
+from support.aws import ACCOUNT, a_cloud, cloud_account, make_execution_role, make_role
+from support.passes import Passes
 
 if TYPE_CHECKING:
     from millrace_local_aws import LocalAws
@@ -55,11 +48,7 @@ class Killed(BaseException):
 def stage(aws: LocalAws) -> None:
     """What an account has before anybody serves: roles, a bucket with a model, the hub's card, quotas, and an answer."""
     make_role(aws)
-    iam = aws.client("iam", account=ACCOUNT)
-    trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    iam.create_role(RoleName="serving", AssumeRolePolicyDocument=document)
-    iam.put_role_policy(RoleName="serving", PolicyName="read", PolicyDocument=allowing("s3:*"))
+    make_execution_role(aws, "serving", "s3:*")
     s3 = aws.client("s3", account=ACCOUNT)
     for bucket, key in (("models", "m.tar.gz"), ("models", "n.tar.gz"), ("jumpstart", "falcon2/weights")):
         with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
@@ -73,72 +62,47 @@ def stage(aws: LocalAws) -> None:
 
 def publish(aws: LocalAws, version: str, **change: Any) -> None:
     """A version of the hub's model."""
-    content = {
-        "HubContentName": "falcon2",
-        "HubContentVersion": version,
-        "HubContentDocument": {**FALCON, **change},
-    }
-    aws.admin.call("POST", "hub/contents", {"content": content})
+    document = {**FALCON, **change}
+    aws.admin.publish_model({"HubContentName": "falcon2", "HubContentVersion": version, "HubContentDocument": document})
 
 
 def quota(aws: LocalAws, instance_type: str, value: int) -> None:
-    given = {"use": "endpoint", "instance_type": instance_type, "value": value, "account": ACCOUNT}
-    aws.admin.call("POST", "quotas", given)
-
-
-def plan(aws: LocalAws, effect: str, **fields: Any) -> None:
-    """What is to happen to the next endpoint."""
-    aws.admin.call("POST", "sagemaker/plans", {"kind": "endpoint", "effect": effect, **fields})
+    aws.admin.set_quota("endpoint", instance_type, value, account=ACCOUNT)
 
 
 def answers(aws: LocalAws, body: str) -> None:
     """What containers answer from now on."""
-    plan(aws, "script", answer={"body": body}, times=None)
+    aws.admin.plan("endpoint", "script", answer={"body": body}, times=None)
 
 
-class World:
-    """One object and its passes. `kill_at` ends the operator before or after its n-th call to AWS."""
+class World(Passes):
+    """One endpoint."""
+
+    controller = CONTROLLER
 
     def __init__(self, aws: LocalAws, cloud: Cloud, uid: str = "0a1b2c3d-0000-4000-8000-000000000000", **spec: Any) -> None:
-        self.aws, self.cloud, self.clock = aws, cloud, FakeClock()
+        super().__init__(cloud)
+        self.aws = aws
+        self.cache.put("cloudaccounts", cloud_account(roleARN=f"arn:aws:iam::{ACCOUNT}:role/millrace"))
         base: Object = {
             "model": {"uri": "s3://models/m.tar.gz"},
             "sageMaker": {"roleARN": SERVING_ROLE, "image": IMAGE, "instanceTypes": [FIRST, SECOND]},
             "probe": {"request": {"body": {"inputs": "x"}}, "expect": {"contains": "positive"}},
         }
-        self.object: Object = {
+        self.object = {
             "apiVersion": "millrace.dev/v1alpha1",
             "kind": "ModelEndpoint",
             "metadata": {"name": "falcon", "namespace": "team", "uid": uid, "generation": 1},
             "spec": {key: value for key, value in {**base, **spec}.items() if value is not None},
             "status": {},
         }
-        self.events: list[Event] = []
-        self.released = False
-
-    async def once(self, *, finalize: bool = False) -> Outcome:
-        """As the engine makes a pass, and writes what it says."""
-        cache = Cache()
-        cache.put("cloudaccounts", cloud_account(roleARN=f"arn:aws:iam::{ACCOUNT}:role/millrace"))
-        ctx = Pass(self.object, CONTROLLER, None, cache, Board(), self.clock, Settings(), cloud=self.cloud)  # type: ignore[arg-type]
-        try:
-            made = await (CONTROLLER.finalize if finalize else CONTROLLER.reconcile)(ctx)
-        except Exception as raised:
-            error = understood(raised)
-            made = Outcome(CONTROLLER.explain(self.object, error) or conditions.for_error("Ready", error))
-        generation = self.object["metadata"]["generation"]
-        self.object["status"] = conditions.desired_status(self.object["status"], made, generation, "2026-01-01T00:00:00Z")
-        CONTROLLER.kind.status.model_validate(self.object["status"])
-        self.events += made.events
-        self.released = made.released
-        return made
 
     async def until(self, reason: str, passes: int = 40, seconds: float = 60.0) -> Object:
         """Passes, with time between them, until Ready has a reason."""
         for _ in range(passes):
             await self.once()
             if self.said()[1] == reason:
-                return dict(self.object["status"])
+                return self.told
             self.aws.admin.step(seconds)
         raise AssertionError(f"{reason} was not reached: {self.said()}")
 
@@ -150,10 +114,6 @@ class World:
                 return
             self.aws.admin.step(60)
         raise AssertionError(f"it is not let go: {self.said()}")
-
-    def change(self, **spec: Any) -> None:
-        self.object["spec"] |= spec
-        self.object["metadata"]["generation"] += 1
 
     def said(self, type_: str = "Ready") -> tuple[str, str, str]:
         found = conditions.find(self.object["status"].get("conditions"), type_)

@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.aws.cloud import Cloud
 from millrace.engine import conditions
-from millrace.engine.cache import Cache, Key
-from millrace.engine.controller import Pass
-from millrace.engine.errors import understood
-from millrace.engine.outcome import Outcome
-from millrace.engine.progress import Board
-from millrace.engine.settings import Settings
+from millrace.engine.cache import Key
 from millrace_controllers.trainingjob import CONTROLLER
-from support.aws import ACCOUNT, a_cloud, cloud_account
-from support.clock import FakeClock
+from support.aws import ACCOUNT, a_cloud, cloud_account, make_execution_role
+from support.passes import Passes
 
 if TYPE_CHECKING:
     from millrace_local_aws import LocalAws
@@ -24,30 +19,30 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 UID = "0a1b2c3d-0000-4000-8000-000000000000"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/sagemaker"
-TRUST = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sagemaker.amazonaws.com"},"Action":"sts:AssumeRole"}]}'
-ALL = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
 
 
 def prepare(aws: LocalAws) -> None:
     """A bucket, data, and an execution role."""
-    iam, s3 = aws.client("iam", account=ACCOUNT), aws.client("s3", account=ACCOUNT)
-    iam.create_role(RoleName="sagemaker", AssumeRolePolicyDocument=TRUST)
-    iam.put_role_policy(RoleName="sagemaker", PolicyName="all", PolicyDocument=ALL)
+    make_execution_role(aws, "sagemaker", "*")
+    s3 = aws.client("s3", account=ACCOUNT)
     s3.create_bucket(Bucket="data")
     s3.put_object(Bucket="data", Key="train/a.csv", Body=b"1,2\n")
 
 
-class World:
+class World(Passes):
     """One TrainingJob and its account."""
 
+    controller = CONTROLLER
+
     def __init__(self, aws: LocalAws, cloud: Cloud, uid: str = UID, **spec: Any) -> None:
-        self.aws, self.cloud, self.clock, self.cache = aws, cloud, FakeClock(), Cache()
+        super().__init__(cloud)
+        self.aws = aws
         self.woken: list[Key] = []
         cloud.wake = self.woken.append
         self.account = cloud_account(namespace="team-a")
         self.cache.put("cloudaccounts", {**self.account, "metadata": {**self.account["metadata"], "resourceVersion": "1"}})
         job = {"algorithm": {"image": "repo/x:1"}, "roleARN": ROLE, "instanceType": "ml.g5.2xlarge", **spec.pop("sageMaker", {})}
-        self.object: Object = {
+        self.object = {
             "apiVersion": "millrace.dev/v1alpha1",
             "kind": "TrainingJob",
             "metadata": {"name": "gpt", "namespace": "team-a", "uid": uid, "generation": 1},
@@ -59,19 +54,6 @@ class World:
             },
             "status": {},
         }
-
-    def a_pass(self) -> Pass:
-        return Pass(self.object, CONTROLLER, None, self.cache, Board(), self.clock, Settings(), cloud=self.cloud)  # type: ignore[arg-type]
-
-    async def once(self, finalize: bool = False) -> Outcome:
-        try:
-            made = await (CONTROLLER.finalize if finalize else CONTROLLER.reconcile)(self.a_pass())
-        except Exception as raised:
-            error = understood(raised)
-            made = Outcome(CONTROLLER.explain(self.object, error) or conditions.for_error("Succeeded", error))
-        self.object["status"] = conditions.desired_status(self.object["status"], made, 1, "2026-01-01T12:00:00Z")
-        CONTROLLER.kind.status.model_validate(self.object["status"])
-        return made
 
     def step(self, seconds: float) -> None:
         self.aws.admin.step(seconds)
@@ -87,10 +69,6 @@ class World:
         raise AssertionError(f"{reason} was not reached: {self.told}")
 
     @property
-    def told(self) -> Object:
-        return dict(self.object["status"])
-
-    @property
     def reason(self) -> str:
         return str((conditions.find(self.told.get("conditions"), "Succeeded") or {}).get("reason"))
 
@@ -98,8 +76,8 @@ class World:
         found = self.aws.client("sagemaker", account=ACCOUNT).list_training_jobs()["TrainingJobSummaries"]
         return {j["TrainingJobName"]: j["TrainingJobStatus"] for j in sorted(found, key=lambda j: j["TrainingJobName"])}
 
-    def plan(self, **plan: Any) -> None:
-        self.aws.admin.call("POST", "sagemaker/plans", {"kind": "training", **plan})
+    def plan(self, effect: str, **plan: Any) -> None:
+        self.aws.admin.plan("training", effect, **plan)
 
 
 @contextlib.asynccontextmanager

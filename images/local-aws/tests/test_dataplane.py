@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import sys
@@ -66,6 +67,16 @@ def archived(stage: Stage, key: str) -> dict[str, bytes]:
     body = stage.s3.get_object(Bucket="data", Key=key)["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(body)) as tar:
         return {member.name: tar.extractfile(member).read() for member in tar.getmembers()}  # type: ignore[union-attr]
+
+
+def learned(slope: float) -> bytes:
+    """A model's archive."""
+    body, content = io.BytesIO(), json.dumps({"slope": slope}).encode()
+    with tarfile.open(fileobj=body, mode="w:gz") as tar:
+        member = tarfile.TarInfo("slope.json")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return body.getvalue()
 
 
 def lines(stage: Stage, group: str, prefix: str = "") -> list[str]:
@@ -144,6 +155,21 @@ def test_an_interrupted_spot_job_goes_on_from_its_checkpoint(stage: Stage) -> No
     state = json.loads(archived(stage, "out/job/output/model.tar.gz")["slope.json"])
     assert (state["step"], state["resumed"]) == (120, 1)
     assert json.loads(stage.s3.get_object(Bucket="data", Key="checkpoints/job/state.json")["Body"].read())["step"] == 120
+
+
+def test_a_server_that_ends_gives_back_pipes_that_others_hold() -> None:
+    """A child that a container leaves behind keeps its pipe open. The garbage collector finds what is not given back; its
+    warning fails the test."""
+    images = {"*/trainer:*": [sys.executable, str(PROGRAM)]}
+    with local_aws(pace=0.01, runner="processes", runner_options={"images": images}) as made:
+        stage = Stage(made, made.client)
+        stage.s3.put_object(Bucket="data", Key="model.tar.gz", Body=learned(2.0))
+        stage.model(ModelDataUrl="s3://data/model.tar.gz", Environment={"LEAVE_A_CHILD": "5"})
+        stage.config()
+        stage.sm.create_endpoint(EndpointName="endpoint", EndpointConfigName="config")
+        eventually(lambda: stage.endpoint()["EndpointStatus"] == "InService", "endpoint in service")
+        stage.sm.delete_endpoint(EndpointName="endpoint")
+    gc.collect()
 
 
 def test_a_container_that_ends_before_it_answers_fails_its_endpoint(stage: Stage) -> None:

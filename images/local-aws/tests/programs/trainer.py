@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -96,6 +97,8 @@ def serve() -> None:
     if os.environ.get("REFUSE"):
         print("I will not serve", flush=True)
         sys.exit(1)
+    if "LEAVE_A_CHILD" in os.environ:
+        subprocess.Popen(["sleep", os.environ["LEAVE_A_CHILD"]], start_new_session=True)
     Handler.slope = json.loads((BASE / "model/slope.json").read_text())["slope"]
     ThreadingHTTPServer(("0.0.0.0", int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))), Handler).serve_forever()
 

@@ -32,19 +32,20 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 1.0
 PING_SECONDS = 0.2
+LAST_LINES_SECONDS = 2.0
+"""A child that the process leaves behind may hold its pipe for ever."""
 PID = ".pid"
 _HIDDEN_HEADERS = {"content-length", "transfer-encoding", "connection"}
 
 
 @dataclass
 class Running:
-    """A process, and the task that waits for it."""
+    """A process and its folder."""
 
     root: Path
     port: int = 0
     process: asyncio.subprocess.Process | None = None
     stopped: bool = False
-    watcher: asyncio.Task[None] | None = None
     seen: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -59,7 +60,13 @@ class Processes(Runner):
         shutil.rmtree(self._folder, ignore_errors=True)
         self._training: dict[str, Running] = {}
         self._serving: dict[str, Running] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
+
+    def _watch(self, work: Coroutine[Any, Any, None]) -> None:
+        watcher = asyncio.ensure_future(work)
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
 
     def _new(self) -> Running:
         root = self._folder / uuid.uuid4().hex
@@ -78,7 +85,7 @@ class Processes(Runner):
 
     def start_training(self, task: TrainingTask) -> None:
         running = self._training[task.id] = self._new()
-        running.watcher = asyncio.ensure_future(self._guarded(self._train(task, running), task.id))
+        self._watch(self._guarded(self._train(task, running), task.id))
 
     async def _guarded(self, work: Coroutine[Any, Any, Ended], task: str) -> None:
         try:
@@ -134,12 +141,12 @@ class Processes(Runner):
             self._signal(running, signal.SIGTERM)
         try:
             await process.wait()
-            await lines
+            await asyncio.wait({lines}, timeout=LAST_LINES_SECONDS)
         finally:
-            saver.cancel()
-            self._signal(running, signal.SIGKILL)
-            with contextlib.suppress(asyncio.CancelledError):
-                await saver
+            await self._end(running)
+            for helper in (saver, lines):
+                helper.cancel()
+            await asyncio.gather(saver, lines, return_exceptions=True)
         code = process.returncode or 0
         return code if code >= 0 else 128 - code
 
@@ -194,6 +201,13 @@ class Processes(Runner):
             running.stopped = True
             self._signal(running, signal.SIGKILL if kill else signal.SIGTERM)
 
+    async def _end(self, running: Running) -> None:
+        """Kills what is left of it, and gives its pipe back: a loop that is closed before it warns about both."""
+        self._signal(running, signal.SIGKILL)
+        if running.process is not None:
+            await running.process.wait()
+            running.process._transport.close()  # type: ignore[attr-defined]
+
     def _signal(self, running: Running, which: signal.Signals) -> None:
         """To the process and whatever it has started."""
         if running.process is not None:
@@ -208,7 +222,7 @@ class Processes(Runner):
     def start_endpoint(self, task: EndpointTask) -> None:
         if task.id not in self._serving:
             running = self._serving[task.id] = self._new()
-            running.watcher = asyncio.ensure_future(self._serve(task, running))
+            self._watch(self._serve(task, running))
 
     async def _serve(self, task: EndpointTask, running: Running) -> None:
         try:
@@ -237,9 +251,9 @@ class Processes(Runner):
                 self._world.reports.endpoint_ready(task.id)
                 self._world.store.commit()
             await process.wait()
-            await lines
+            await asyncio.wait({lines}, timeout=LAST_LINES_SECONDS)
         finally:
-            self._signal(running, signal.SIGKILL)
+            await self._end(running)
             lines.cancel()
         return UNHEALTHY.format(variant=task.variant)
 
@@ -291,13 +305,12 @@ class Processes(Runner):
             self._signal(running, signal.SIGKILL)
 
     async def close(self) -> None:
-        everything = [*self._training.values(), *self._serving.values()]
-        for running in everything:
+        for running in (*self._training.values(), *self._serving.values()):
             running.stopped = True
             self._signal(running, signal.SIGKILL)
-            if running.watcher is not None:
-                running.watcher.cancel()
-        await asyncio.gather(*(one.watcher for one in everything if one.watcher is not None), return_exceptions=True)
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 

@@ -62,6 +62,7 @@ lint: env verify ## Format, lint, types and import rules
 	$(VENV)/bin/ruff format --check -q operator controllers tests images demo bench
 	$(VENV)/bin/mypy
 	cd images/local-aws && ../../$(VENV)/bin/mypy
+	cd images/dataset && ../../$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
 	cd images/local-aws && PYTHONPATH=src ../../$(VENV)/bin/lint-imports --no-logo
 

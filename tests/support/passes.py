@@ -25,14 +25,15 @@ class Passes:
     controller: Controller
     object: Object
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud | None = None) -> None:
         self.cloud, self.clock, self.cache = cloud, FakeClock(), Cache()
+        self.client: Any = None
         self.events: list[Event] = []
         self.released = False
         self.referrers: Callable[[], list[Object]] = list
 
     def a_pass(self) -> Pass:
-        made = Pass(self.object, self.controller, None, self.cache, Board(), self.clock, Settings(), cloud=self.cloud)  # type: ignore[arg-type]
+        made = Pass(self.object, self.controller, self.client, self.cache, Board(), self.clock, Settings(), cloud=self.cloud)
         made.referrers = self.referrers
         return made
 

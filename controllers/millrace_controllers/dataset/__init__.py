@@ -1,11 +1,20 @@
 """Dataset: reads, checks and publishes content under its digest."""
 
 from millrace.api.v1alpha1.dataset import KIND, DatasetSpec
+from millrace.aws.resolve import ACCOUNTS
+from millrace.engine.cache import Key
 from millrace.engine.controller import Controller, Object, Rule
 from millrace.engine.settings import Settings
 from millrace.kube.resources import JOBS, PODS
 from millrace_controllers.dataset import plan, reconcile, status
 from millrace_controllers.dataset.backends import kubernetes
+
+
+def _references(obj: Object) -> tuple[Key, ...]:
+    spec, namespace = obj["spec"], obj["metadata"]["namespace"]
+    if "s3" not in spec["source"] and "s3" not in (spec.get("publish") or {}):
+        return ()
+    return (Key(ACCOUNTS, namespace, (spec.get("accountRef") or {}).get("name", "default")),)
 
 
 def _preview(obj: Object, settings: Settings) -> list[Object]:
@@ -28,4 +37,5 @@ CONTROLLER = Controller(
     reasons=status.REASONS,
     progress_fields=frozenset({"progressPercent"}),
     preview=_preview,
+    references=_references,
 )

@@ -17,15 +17,15 @@ _DECISIVE = {"source", "format", "columns", "split", "publish", "quality", "conv
 
 
 class SourceNotFound(Waiting):
-    """The ConfigMap of an inline source is not there."""
+    """The ConfigMap of an inline source is not there, or nothing in S3."""
 
 
 @dataclass(frozen=True)
 class Observed:
     """What exists for one fingerprint.
 
-    `report` is the worker's termination message once it ended, `verdict` that of the reader of what it published; `trouble`
-    says what keeps the pod of either from running.
+    `report` is the worker's termination message once it ended, `verdict` that of the reader of what it published, or what S3
+    says of it; `trouble` says what keeps the pod of either from running.
     """
 
     fingerprint: str
@@ -37,6 +37,8 @@ class Observed:
     """Jobs of other fingerprints, and readers of other workers: they are not wanted any more."""
     reader: Object | None = None
     verdict: Object | None = None
+    again: bool = False
+    """What made the worker fail may be mended by now."""
 
     @property
     def job_name(self) -> str | None:
@@ -62,6 +64,7 @@ class Step(Enum):
     """The worker is done: another pod reads what it published."""
     PUBLISH = "publish"
     FAIL = "fail"
+    TRY_AGAIN = "try again"
 
 
 def fingerprint(spec: DatasetSpec, source_version: str) -> str:
@@ -91,7 +94,7 @@ def next_step(spec: DatasetSpec, status: Object, observed: Observed) -> Step:
 def _after(observed: Observed, report: Object) -> Step:
     """What comes after the worker; what it only looked at in its place needs no reader."""
     if not report.get("ok"):
-        return Step.FAIL
+        return Step.TRY_AGAIN if observed.again else Step.FAIL
     if not report.get("splits"):
         return Step.PUBLISH
     if observed.verdict is None:

@@ -22,7 +22,7 @@ async def reconcile(ctx: Pass) -> Outcome:
             return status.suspended(observed)
         case Step.NOTHING:
             await _stop(ctx, observed)
-            return status.unchanged(ctx.status)
+            return status.unchanged(ctx.status, looked_at=ctx.spec.source.s3 is not None)
         case Step.START:
             await BACKEND.create(ctx, observed.fingerprint)
             return status.reading(await BACKEND.observe(ctx))
@@ -33,6 +33,9 @@ async def reconcile(ctx: Pass) -> Outcome:
             return status.reading(observed)
         case Step.PUBLISH:
             return _published(ctx, observed)
+        case Step.TRY_AGAIN:
+            await _stop(ctx, observed)
+            return status.reading(observed)
         case Step.FAIL:
             return status.failed(ctx.status, *_blame(ctx, observed))
 
@@ -49,7 +52,8 @@ def _blame(ctx: Pass, observed: plan.Observed) -> tuple[plan.Object, str | None]
 
 
 def _claim(ctx: Pass) -> str | None:
-    return ctx.spec.publish.claim.name if ctx.spec.publish else None
+    claim = ctx.spec.publish.claim if ctx.spec.publish else None
+    return claim.name if claim else None
 
 
 def _published(ctx: Pass, observed: plan.Observed) -> Outcome:

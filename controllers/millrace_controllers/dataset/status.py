@@ -42,7 +42,7 @@ WORKER_WAITS = Reason(
 )
 SOURCE_NOT_FOUND = Reason(
     "SourceNotFound",
-    "The ConfigMap that the source names does not exist, or has not the key.",
+    "The ConfigMap that the source names does not exist, or has not the key; or S3 holds nothing at its URI.",
     "Create it, or correct spec.source; the Dataset goes on by itself.",
 )
 WORKER_FAILED = Reason(
@@ -66,10 +66,13 @@ def _gate(name: str, check: str, meaning: str) -> Reason:
     )
 
 
+PERMISSION_DENIED = "PermissionDenied"
+AGAIN = frozenset({PERMISSION_DENIED})
+"""Failures that others mend, without a change of the Dataset: the worker tries again by itself."""
 CONTENT_REASONS = {
     r.name: r
     for r in (
-        _bad("SourceMissing", "The path that the source names does not exist on the claim."),
+        _bad("SourceMissing", "The path that the source names does not exist on the claim, or S3 holds nothing at its URI."),
         _bad("SourceEmpty", "The source holds no rows."),
         _bad("ChecksumMismatch", "The downloaded file has another SHA-256 than the spec says."),
         _bad("DownloadFailed", "The file could not be downloaded."),
@@ -78,7 +81,11 @@ CONTENT_REASONS = {
         _bad("ColumnMismatch", "The columns are not those of spec.columns."),
         _bad("TypeMismatch", "A value has not the type of its column."),
         _bad("PublishFailed", "The content could not be written to, or read back from, the publish path."),
-        _bad("NotReadBack", "Another pod read other bytes from the claim than the worker wrote: the volume is not sound."),
+        _bad(
+            "NotReadBack",
+            "Another pod read other bytes from the claim than the worker wrote: the volume is not sound. Or an object that the "
+            "worker put into S3 is gone or another.",
+        ),
         _bad("FormatMismatch", "The content is not of the format that spec.format names."),
         _bad("MemoryTooSmall", "The worker's memory does not suffice.", "Raise spec.resources.memory."),
         _gate("TooManyMissingValues", "MissingValues", "A larger share of a column's values is missing"),
@@ -90,6 +97,12 @@ CONTENT_REASONS = {
         _gate("TargetLeaks", "TargetLeakage", "A feature alone predicts the target better"),
         _bad("InvalidConversation", "A row is no conversation that a model can be tuned on; the message names lines."),
         TOO_FEW_EXAMPLES,
+        _bad(
+            PERMISSION_DENIED,
+            "AWS refused what the worker's pod asked of S3, or the pod has no identity there.",
+            "Grant the action that the message names to the pod's role (CloudAccount podRoleARN, or the ServiceAccount's own); "
+            "the Dataset tries again every five minutes.",
+        ),
         _bad("UnknownGenerator", "There is no generator of that name.", "Choose one that the message names."),
         _bad("BadParameter", "A parameter of the generator or the split is not valid.", "Correct what the message names."),
     )
@@ -106,6 +119,8 @@ REASONS = (
 )
 
 
+LOOK_SECONDS = 300.0
+"""Between two looks at objects in S3, and before a worker that was denied tries again."""
 AT_ONCE = 0.1
 """Seconds to the pass that takes the finished worker down: our own write wakes nobody."""
 
@@ -152,21 +167,27 @@ def published(old: Object, fingerprint: str, report: Object, claim: str | None) 
 def _told(old: Object, report: Object, claim: str | None) -> Object:
     """What the report says of quality, and the folders that are there because of this object."""
     where = report.get("report")
-    files = {kind: f"{where['path']}/report.{kind}" for kind in ("html", "json")} if where else None
+    files = {kind: f"{where.get('uri') or where['path']}/report.{kind}" for kind in ("html", "json")} if where else None
     return {
         "quality": report.get("quality"),
         "conversations": report.get("conversations"),
-        "report": {"claim": claim, **files} if files else None,
+        "report": {**_on(claim), **files} if files else None,
         "published": _folders(old, report, claim) or None,
     }
 
 
 def _folders(old: Object, report: Object, claim: str | None) -> list[Object]:
     """Each once, the oldest first, the oldest forgotten where there are more than a status should hold."""
-    paths = {part["path"].rpartition("/")[0] for part in (report.get("splits") or {}).values()}
-    paths |= {report["report"]["path"]} if report.get("report") else set()
+    kind = "path" if claim else "uri"
+    places = {part[kind].rpartition("/")[0] for part in (report.get("splits") or {}).values()}
+    places |= {report["report"][kind]} if report.get("report") else set()
     before = list(old.get("published") or ())
-    return [*before, *(f for f in ({"claim": claim, "path": p} for p in sorted(paths)) if f not in before)][-_KEPT_FOLDERS:]
+    return [*before, *(f for f in ({**_on(claim), kind: p} for p in sorted(places)) if f not in before)][-_KEPT_FOLDERS:]
+
+
+def _on(claim: str | None) -> Object:
+    """What is in S3 has a URI, and no claim."""
+    return {"claim": claim} if claim else {}
 
 
 def _warnings(told: Object) -> tuple[Verdict, ...]:
@@ -206,27 +227,30 @@ def _events(old: Object, digest: str) -> tuple[Event, ...]:
 
 
 def _splits(report: Object, claim: str | None) -> list[Object]:
-    if claim is None:
-        return []
     parts = report.get("splits") or {}
-    return [{"name": n, "claim": claim, **{k: parts[n][k] for k in ("path", "rows", "bytes", "digest")}} for n in sorted(parts)]
+    told = ("path", "uri", "rows", "bytes", "digest")
+    return [{"name": n, **_on(claim), **{k: parts[n][k] for k in told if k in parts[n]}} for n in sorted(parts)]
 
 
-def unchanged(status: Object) -> Outcome:
-    """Nothing to do: what the status says still holds."""
+def unchanged(status: Object, *, looked_at: bool = False) -> Outcome:
+    """Nothing to do: what the status says still holds. A source that tells nobody of its changes is `looked_at` again."""
     ready = Verdict("Ready", "True", PUBLISHED.name, f"{status['rows']} rows published")
-    return Outcome((ready, *_warnings(status)))
+    return Outcome((ready, *_warnings(status)), requeue_after=LOOK_SECONDS if looked_at else None)
 
 
 def failed(old: Object, report: Object, claim: str | None) -> Outcome:
     """The content, the worker or the volume is at fault; a human must act."""
     reason = CONTENT_REASONS.get(str(report.get("reason")), WORKER_FAILED)
     message = str(report.get("message") or "the worker ended without a report")
-    verdicts = (Verdict("Ready", "False", reason.name, message), Verdict("Stalled", "True", reason.name, message))
+    mends_itself = reason.name in AGAIN
+    state = "Reconciling" if mends_itself else "Stalled"
+    verdicts = (Verdict("Ready", "False", reason.name, message), Verdict(state, "True", reason.name, message))
     fields = {"progressPercent": None, "sourceFingerprint": None, "externalID": None}
     if report.get("quality"):
         fields |= _told(old, report, claim)
-    return Outcome((*verdicts, *_warning(report.get("quality"))), fields, (Event(reason.name, message, "Warning"),))
+    told = (Event(reason.name, message, "Warning"),)
+    wait = LOOK_SECONDS if mends_itself else None
+    return Outcome((*verdicts, *_warning(report.get("quality"))), fields, told, requeue_after=wait)
 
 
 def deleting(message: str) -> Outcome:

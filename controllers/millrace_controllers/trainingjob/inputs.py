@@ -1,4 +1,4 @@
-"""Resolves a run's inputs to files on claims, and pins them. Pure.
+"""Resolves a run's inputs to files on claims or in S3, and pins them. Pure.
 
 A Dataset that changes later changes nothing of a started run.
 """
@@ -14,28 +14,32 @@ from millrace_controllers.trainingjob.observed import ResolvedInput
 
 Object = dict[str, Any]
 Lookup = Callable[[str], Object | None]
+_CLAIM = "claim://"
 
 
 class NotReady(Exception):
     """An input cannot be resolved yet; the message says which and why."""
 
 
-def resolve(inputs: list[TrainingInput] | None, pinned: Object | None, lookup: Lookup) -> tuple[ResolvedInput, ...]:
-    """Every input as what will be read. `pinned` is status.lineage; `lookup` finds Datasets by name. Raises NotReady."""
+def resolve(
+    inputs: list[TrainingInput] | None, pinned: Object | None, lookup: Lookup, *, from_s3: bool = False
+) -> tuple[ResolvedInput, ...]:
+    """Every input as what will be read. `pinned` is status.lineage; `lookup` finds Datasets by name; `from_s3` says that the run
+    reads S3, and no claims. Raises NotReady."""
     held = {i["name"]: i for i in (pinned or {}).get("inputs") or ()}
-    return tuple(_pinned(i, held[i.name], lookup) if i.name in held else _one(i, lookup) for i in inputs or ())
+    return tuple(_pinned(i, held[i.name], lookup) if i.name in held else _one(i, lookup, from_s3) for i in inputs or ())
 
 
 def _pinned(wanted: TrainingInput, held: Object, lookup: Lookup) -> ResolvedInput:
-    if wanted.uri is not None:
-        return ResolvedInput(wanted.name, "", str(held["path"]))
-    claim, _, path = str(held["path"]).removeprefix("claim://").partition("/")
+    place = str(held["path"])
+    on_claim = place.startswith(_CLAIM)
+    claim, _, path = place.removeprefix(_CLAIM).partition("/") if on_claim else ("", "", place)
     found = lookup(wanted.dataset_ref.name) if wanted.dataset_ref else None
     format_ = found["spec"]["format"] if found else ""
     return ResolvedInput(wanted.name, claim, path, format_, held.get("dataset"), held.get("digest"))
 
 
-def _one(wanted: TrainingInput, lookup: Lookup) -> ResolvedInput:
+def _one(wanted: TrainingInput, lookup: Lookup, from_s3: bool) -> ResolvedInput:
     if wanted.claim is not None:
         return ResolvedInput(wanted.name, wanted.claim.name, wanted.claim.path)
     if wanted.uri is not None:
@@ -47,7 +51,13 @@ def _one(wanted: TrainingInput, lookup: Lookup) -> ResolvedInput:
         raise NotReady(f"input {wanted.name!r}: Dataset {name!r} does not exist")
     if not is_true(found, "Ready"):
         raise NotReady(f"input {wanted.name!r}: Dataset {name!r} is not Ready")
-    return _from_dataset(wanted, found)
+    made = _from_dataset(wanted, found)
+    if from_s3 is bool(made.claim):
+        where, target = ("a claim", "s3") if made.claim else ("S3", "claim")
+        raise NotReady(
+            f"input {wanted.name!r}: Dataset {name!r} is on {where}, which this run cannot read: set its publish.{target}"
+        )
+    return made
 
 
 def _from_dataset(wanted: TrainingInput, found: Object) -> ResolvedInput:
@@ -56,10 +66,18 @@ def _from_dataset(wanted: TrainingInput, found: Object) -> ResolvedInput:
     if not splits and wanted.split:
         raise NotReady(f"input {wanted.name!r}: Dataset {name!r} has no splits: it is read where it is")
     if not splits:
-        source = spec["source"].get("claim") or {}
-        return ResolvedInput(wanted.name, source["name"], source.get("path", ""), spec["format"], name, status["digest"])
+        claim, path = _place(spec["source"])
+        return ResolvedInput(wanted.name, claim, path, spec["format"], name, status["digest"])
     chosen = wanted.split or ("data" if "data" in splits else wanted.name)
     if chosen not in splits:
         raise NotReady(f"input {wanted.name!r}: Dataset {name!r} has no split {chosen!r}, but {', '.join(sorted(splits))}")
     part = splits[chosen]
-    return ResolvedInput(wanted.name, part["claim"], part["path"], spec["format"], name, status["digest"])
+    claim, path = part.get("claim", ""), part.get("uri") or part["path"]
+    return ResolvedInput(wanted.name, claim, path, spec["format"], name, status["digest"])
+
+
+def _place(source: Object) -> tuple[str, str]:
+    """Of a source that is read where it is: claim and path, or no claim and the URI."""
+    if "s3" in source:
+        return "", str(source["s3"]["uri"])
+    return str(source["claim"]["name"]), str(source["claim"].get("path", ""))

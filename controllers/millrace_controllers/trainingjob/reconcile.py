@@ -57,7 +57,10 @@ def _check_expressions(metrics: Iterable[MetricSpec]) -> None:
 async def _observe(ctx: Pass) -> Observed:
     observed = await backend(ctx).observe(ctx)
     try:
-        found = inputs.resolve(ctx.spec.inputs, ctx.status.get("lineage"), lambda name: ctx.lookup("datasets", name))
+        from_s3 = ctx.spec.sage_maker is not None
+        found = inputs.resolve(
+            ctx.spec.inputs, ctx.status.get("lineage"), lambda name: ctx.lookup("datasets", name), from_s3=from_s3
+        )
     except inputs.NotReady as missing:
         return replace(observed, missing_input=str(missing))
     return replace(observed, inputs=found)

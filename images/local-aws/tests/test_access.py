@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import time
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from local_aws_support import allow, document, refused, trust
 
-from millrace_local_aws import LocalAws
+from millrace_local_aws import LocalAws, local_aws
 from millrace_local_aws.access.conditions import satisfied
 from millrace_local_aws.access.policies import Decision, Question, evaluate
 
@@ -286,3 +289,74 @@ def test_conditions_hold_or_do_not(block: dict[str, Any], holds: bool) -> None:
         "account": "1",
     }
     assert satisfied(block, context) is holds
+
+
+ISSUER = "oidc.cluster.test/id/1"
+WHO = "system:serviceaccount:team:default"
+PROVIDER = f"arn:aws:iam::123456789012:oidc-provider/{ISSUER}"
+TRUSTED = {
+    "Effect": "Allow",
+    "Principal": {"Federated": PROVIDER},
+    "Action": "sts:AssumeRoleWithWebIdentity",
+    "Condition": {"StringEquals": {f"{ISSUER}:sub": WHO, f"{ISSUER}:aud": "sts.amazonaws.com"}},
+}
+
+
+def web_token(**claims: Any) -> str:
+    given = {"iss": f"https://{ISSUER}", "sub": WHO, "aud": ["sts.amazonaws.com"], "exp": time.time() + 600} | claims
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, given, {}))
+
+
+def assume(aws: LocalAws, token: str) -> dict[str, Any]:
+    """As an SDK does it: without a signature."""
+    sts = boto(aws, "sts", {})
+    return dict(sts.assume_role_with_web_identity(RoleArn=ROLE, RoleSessionName="pod", WebIdentityToken=token))
+
+
+def test_a_pods_token_is_worth_the_roles_rights_and_no_more(client: Callable[..., Any]) -> None:
+    with local_aws(speed=0, enforce_iam=True) as aws:
+        iam = aws.client("iam")
+        assert iam.create_open_id_connect_provider(Url=f"https://{ISSUER}", ClientIDList=["sts.amazonaws.com"]) == ANY
+        make_role(iam, TRUSTED)
+        iam.put_role_policy(RoleName="worker", PolicyName="p", PolicyDocument=document(allow("s3:ListAllMyBuckets")))
+        found = assume(aws, web_token())
+        assert (found["SubjectFromWebIdentityToken"], found["Provider"]) == (WHO, PROVIDER)
+        names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+        session = dict(
+            zip(
+                ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"),
+                (found["Credentials"][n] for n in names),
+                strict=True,
+            )
+        )
+        assert boto(aws, "sts", session).get_caller_identity()["Arn"] == "arn:aws:sts::123456789012:assumed-role/worker/pod"
+        boto(aws, "s3", session).list_buckets()
+        with refused("AccessDenied"):
+            boto(aws, "s3", session).create_bucket(Bucket="data")
+
+
+BAD_TOKENS = [
+    ({"sub": "system:serviceaccount:other:default"}, "AccessDenied", "another ServiceAccount"),
+    ({"iss": "https://elsewhere.test"}, "InvalidIdentityToken", "a provider that nobody registered"),
+    ({"aud": ["millrace"]}, "InvalidIdentityToken", "a token for somebody else"),
+    ({"exp": 1}, "ExpiredTokenException", "a token of yesterday"),
+]
+
+
+@pytest.mark.parametrize(("claims", "code", "reason"), BAD_TOKENS, ids=[b[-1] for b in BAD_TOKENS])
+def test_other_tokens_are_worth_nothing(aws: LocalAws, iam: Any, claims: dict[str, Any], code: str, reason: str) -> None:
+    iam.create_open_id_connect_provider(Url=f"https://{ISSUER}", ClientIDList=["sts.amazonaws.com"])
+    make_role(iam, TRUSTED)
+    with refused(code):
+        assume(aws, web_token(**claims))
+
+
+def test_providers_are_kept_listed_and_deleted(iam: Any) -> None:
+    iam.create_open_id_connect_provider(Url=f"https://{ISSUER}", ClientIDList=["sts.amazonaws.com"])
+    with refused("EntityAlreadyExists"):
+        iam.create_open_id_connect_provider(Url=f"https://{ISSUER}")
+    assert [one["Arn"] for one in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]] == [PROVIDER]
+    assert iam.get_open_id_connect_provider(OpenIDConnectProviderArn=PROVIDER)["ClientIDList"] == ["sts.amazonaws.com"]
+    iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=PROVIDER)
+    with refused("NoSuchEntity"):
+        iam.get_open_id_connect_provider(OpenIDConnectProviderArn=PROVIDER)

@@ -60,6 +60,7 @@ RelativePath = Annotated[
 Decimal = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?$")]
 Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$")]
 Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")]
+KmsKeyID = Annotated[str, Field(min_length=1, max_length=2048)]
 RoleARN = Annotated[str, Field(max_length=2048, pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$")]
 DeletionPolicy = Literal["Delete", "Retain"]
 TagValue = Annotated[str, Field(max_length=256, pattern=r"^[\w .:/=+@-]*$")]
@@ -112,12 +113,22 @@ class CommonSpec(Model):
     service_account_name: ClaimName = Field(default="default", description="ServiceAccount of the pods that are made.")
 
 
-class CloudSpec(CommonSpec):
-    """Fields of kinds that have members on AWS."""
+class AccountSpec(CommonSpec):
+    """Field of kinds that have members on AWS."""
 
     account_ref: ObjectReference | None = Field(
         default=None, description="CloudAccount of the same namespace that members on AWS use; `default` by default."
     )
+
+    @property
+    def account(self) -> str:
+        """Name of the CloudAccount."""
+        return self.account_ref.name if self.account_ref else "default"
+
+
+class CloudSpec(AccountSpec):
+    """Fields of kinds that make things on AWS."""
+
     tags: dict[str, TagValue] | None = Field(
         default=None,
         max_length=40,
@@ -129,11 +140,6 @@ class CloudSpec(CommonSpec):
         ),
         description="Tags of what is made on AWS, beside Millrace's own.",
     )
-
-    @property
-    def account(self) -> str:
-        """Name of the CloudAccount."""
-        return self.account_ref.name if self.account_ref else "default"
 
 
 class Cost(Model):

@@ -20,6 +20,7 @@ from millrace.aws.errors import AlreadyExists, BudgetExceeded, Denied, Expired, 
 from millrace.aws.identity import Identity, Standing
 from millrace.aws.listing import Fetch, SharedList
 from millrace.aws.pace import TooLong, Turns
+from millrace.aws.pods import PodAccess
 from millrace.aws.threads import in_daemon_thread
 
 DEADLINE = 40.0
@@ -65,6 +66,11 @@ class Account:
     def account_id(self) -> str:
         """The AWS account, as STS said."""
         return self.standing.account_id
+
+    @property
+    def pod_access(self) -> PodAccess:
+        """How pods reach the same account."""
+        return PodAccess(self.identity.region, self.identity.endpoint_url, self.standing.pod_role_arn)
 
     def check_budget(self) -> None:
         """Before anything begins that costs. Raises BudgetExceeded."""

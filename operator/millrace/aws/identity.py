@@ -23,3 +23,5 @@ class Standing:
     account_id: str
     blocked: str = ""
     """Why nothing that costs may begin; "" where it may."""
+    pod_role_arn: str = ""
+    """Role that pods assume; "" where they have an identity of their own."""

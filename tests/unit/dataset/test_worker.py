@@ -44,6 +44,10 @@ SOURCES: list[tuple[Object, Object, str]] = [
         {"https": {"url": "https://x.test/a", "sha256": "0" * 64}}, "a file behind a URL",
     ),
     (
+        merged(NO_CLAIM, {"source": {"s3": {"uri": "s3://data/raw"}}}),
+        {"s3": {"uri": "s3://data/raw"}}, "objects in S3",
+    ),
+    (
         merged(NO_CLAIM, {"source": {"generated": {"name": "csv-rows", "parameters": {"rows": "5"}}}}),
         {"generated": {"name": "csv-rows", "parameters": {"rows": "5"}}}, "a generator",
     ),

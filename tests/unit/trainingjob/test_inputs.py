@@ -19,8 +19,8 @@ def wanted(**change: Any) -> list[TrainingInput]:
     return [TrainingInput.model_validate({"name": "train", "datasetRef": {"name": "corpus"}, **change})]
 
 
-def found(obj: Object | None, pinned: Object | None = None, **change: Any) -> ResolvedInput:
-    (made,) = resolve(wanted(**change), pinned, lambda name: obj if name == "corpus" else None)
+def found(obj: Object | None, pinned: Object | None = None, from_s3: bool = False, **change: Any) -> ResolvedInput:
+    (made,) = resolve(wanted(**change), pinned, lambda name: obj if name == "corpus" else None, from_s3=from_s3)
     return made
 
 
@@ -28,6 +28,9 @@ READY = ready_dataset()
 NOT_READY = merged(READY, {"status": {"conditions": [{"type": "Ready", "status": "False", "observedGeneration": 1}]}})
 UNSPLIT = ready_dataset(splits=("data",))
 IN_PLACE = ready_dataset(splits=(), publish=None)
+URI = "s3://data/corpus/abc/train.txt"
+IN_S3 = merged(READY, {"status": {"splits": [{"name": "train", "uri": URI, "rows": 1, "bytes": 2, "digest": "sha256:0"}]}})
+IN_PLACE_IN_S3 = ready_dataset(splits=(), publish=None, source={"claim": None, "s3": {"uri": "s3://data/raw"}})
 
 # Dataset, input, claim and path, reason
 RESOLVED: list[tuple[Object, Object, str, str]] = [
@@ -43,6 +46,26 @@ def test_a_dataset_becomes_a_file(obj: Object, change: Object, place: str, reaso
     made = found(obj, **change)
     assert f"{made.claim}/{made.path}" == place, reason
     assert (made.name, made.format, made.dataset, made.digest) == ("train", "text", "corpus", "sha256:content")
+
+
+@pytest.mark.parametrize(("obj", "uri"), [(IN_S3, URI), (IN_PLACE_IN_S3, "s3://data/raw")], ids=["published", "in its place"])
+def test_a_dataset_in_s3_becomes_a_uri(obj: Object, uri: str) -> None:
+    made = found(obj, from_s3=True)
+    assert (made.claim, made.path, made.dataset, made.digest) == ("", uri, "corpus", "sha256:content")
+    assert found(None, lineage((made,), {}, None, None), from_s3=True).path == uri, "and stays so"
+
+
+@pytest.mark.parametrize(
+    ("obj", "from_s3", "message"),
+    [
+        (READY, True, "is on a claim, which this run cannot read: set its publish.s3"),
+        (IN_S3, False, "is on S3, which this run cannot read: set its publish.claim"),
+    ],
+    ids=["SageMaker reads no claims", "pods read no S3"],
+)
+def test_a_dataset_where_the_run_cannot_read_it_says_what_to_set(obj: Object, from_s3: bool, message: str) -> None:
+    with pytest.raises(NotReady, match=message):
+        found(obj, from_s3=from_s3)
 
 
 def test_a_claim_is_taken_as_it_is() -> None:

@@ -6,12 +6,16 @@ import json
 from typing import Any
 
 from millrace.api.v1alpha1.dataset import DatasetSpec, WorkerResources
+from millrace.aws.pods import NO_ACCESS, PodAccess
+from millrace.engine.clock import moment
 from millrace.engine.controller import Pass
 from millrace.engine.errors import Waiting
 from millrace.kube import labels, orphans, pods
 from millrace.kube.labels import RECONCILE_AT
 from millrace.kube.pods import Mount
 from millrace.kube.resources import CONFIG_MAPS, JOBS, PODS
+from millrace_controllers.dataset import status
+from millrace_controllers.dataset.backends import s3
 from millrace_controllers.dataset.plan import Observed, SourceNotFound, fingerprint
 
 Object = dict[str, Any]
@@ -38,13 +42,15 @@ class KubernetesDataset:
         if job is None:
             return Observed(print_, others=others)
         own, reading = await _pods(ctx, job, ROLE), await _pods(ctx, reader, READER) if reader is not None else []
-        verdict = _report(reader, reading, READER) if reader is not None else None
         report, trouble = _report(job, own), _trouble(own) or _trouble(reading, READER)
-        return Observed(print_, job, report, trouble, _percent(ctx), others, reader, verdict)
+        verdict = _report(reader, reading, READER) if reader is not None else await _in_s3(ctx, print_, report)
+        return Observed(print_, job, report, trouble, _percent(ctx), others, reader, verdict, _again(ctx, job, report))
 
     async def create(self, ctx: Pass, wanted: str) -> None:
         """Start the worker of a fingerprint."""
-        await ctx.create(JOBS, job_manifest(ctx.object, ctx.spec, wanted, ctx.settings.images.dataset, ctx.settings.progress_url))
+        access = ctx.account(ctx.spec.account).pod_access if _uses_s3(ctx.spec) else NO_ACCESS
+        settings = ctx.settings
+        await ctx.create(JOBS, job_manifest(ctx.object, ctx.spec, wanted, settings.images.dataset, settings.progress_url, access))
 
     async def read_back(self, ctx: Pass, observed: Observed) -> None:
         """Start the reader of what the worker published."""
@@ -71,7 +77,9 @@ class KubernetesDataset:
 
     async def sweep(self, ctx: Pass) -> bool:
         """Delete what was ever published and no other Dataset uses, by a pod that mounts the claims; True when that is gone."""
-        published = ctx.status.get("published") or ()
+        everything = ctx.status.get("published") or ()
+        await _sweep_s3(ctx, [p["uri"] for p in everything if p.get("uri")])
+        published = [p for p in everything if p.get("claim")]
         if not published:
             return True
         job = ctx.child(JOBS, labels.child_name(ctx.object, pods.SWEEP))
@@ -84,6 +92,31 @@ class KubernetesDataset:
         if failed := pods.failure(job):
             raise Waiting(f"the published data could not be deleted: {failed}; delete that Job to try again")
         return pods.is_condition(job, "Complete")
+
+
+async def _sweep_s3(ctx: Pass, folders: list[str]) -> None:
+    if folders and not ctx.never_answered(ctx.spec.account):
+        await s3.sweep(ctx.account(ctx.spec.account), folders, ctx.uid)
+
+
+async def _in_s3(ctx: Pass, print_: str, report: Object | None) -> Object | None:
+    """What S3 says of what a worker has put there; None where it is not asked."""
+    done = ctx.status.get("sourceFingerprint") == print_
+    if done or not (report or {}).get("ok") or ctx.spec.publish is None or ctx.spec.publish.s3 is None:
+        return None
+    return await s3.verdict(ctx.account(ctx.spec.account), _told(report or {}, "uri"))
+
+
+def _uses_s3(spec: DatasetSpec) -> bool:
+    return spec.source.s3 is not None or (spec.publish is not None and spec.publish.s3 is not None)
+
+
+def _again(ctx: Pass, job: Object, report: Object | None) -> bool:
+    """Whether a worker that failed for what others mend has rested long enough."""
+    if not report or report.get("ok") or report.get("reason") not in status.AGAIN:
+        return False
+    since = (pods.condition(job, "Failed") or {}).get("lastTransitionTime")
+    return since is not None and (ctx.clock.now() - moment(since)).total_seconds() >= status.LOOK_SECONDS
 
 
 async def _pods(ctx: Pass, job: Object, role: str) -> list[Object]:
@@ -117,6 +150,8 @@ def _reader_name(owner: Object, worker: Object) -> str:
 async def _source_version(ctx: Pass) -> str:
     """Changes when the source does, as far as can be told without reading it; a forced reconcile counts as a change."""
     asked = (ctx.object["metadata"].get("annotations") or {}).get(RECONCILE_AT, "")
+    if ctx.spec.source.s3 is not None:
+        return f"{asked}/{await s3.source_version(ctx.account(ctx.spec.account), ctx.spec.source.s3.uri)}"
     inline = ctx.spec.source.inline
     if inline is None:
         return str(asked)
@@ -156,7 +191,9 @@ def _percent(ctx: Pass) -> int | None:
     return min(100, int(100 * push.step / push.max_steps)) if push is not None and push.max_steps else None
 
 
-def job_manifest(owner: Object, spec: DatasetSpec, print_: str, image: str, progress_url: str) -> Object:
+def job_manifest(
+    owner: Object, spec: DatasetSpec, print_: str, image: str, progress_url: str, access: PodAccess = NO_ACCESS
+) -> Object:
     """The worker's Job."""
     mounts = _mounts(spec)
     wanted = spec.resources or WorkerResources()
@@ -168,6 +205,7 @@ def job_manifest(owner: Object, spec: DatasetSpec, print_: str, image: str, prog
         "MILLRACE_TOKEN_FILE": pods.TOKEN_FILE,
         "MILLRACE_PROGRESS_URL": progress_url,
         "MILLRACE_MEMORY": wanted.memory,
+        **(access.variables(f"millrace-{owner['metadata']['namespace']}-{owner['metadata']['name']}") if access.region else {}),
     }
     container = {
         "name": ROLE,
@@ -177,9 +215,21 @@ def job_manifest(owner: Object, spec: DatasetSpec, print_: str, image: str, prog
         "resources": {"requests": {"cpu": wanted.cpu, "memory": wanted.memory}, "limits": {"memory": wanted.memory}},
         "securityContext": pods.container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*pods.claim_mounts(mounts), *_inline_mounts(spec), pods.token_mount(), pods.TMP_MOUNT],
+        "volumeMounts": [
+            *pods.claim_mounts(mounts),
+            *_inline_mounts(spec),
+            *access.mounts(),
+            pods.token_mount(),
+            pods.TMP_MOUNT,
+        ],
     }
-    volumes = [*pods.claim_volumes(mounts), *_inline_volumes(spec), pods.token_volume(), pods.scratch_volume()]
+    volumes = [
+        *pods.claim_volumes(mounts),
+        *_inline_volumes(spec),
+        *access.volumes(),
+        pods.token_volume(),
+        pods.scratch_volume(),
+    ]
     secrets = spec.image_pull_secrets or ()
     account = spec.service_account_name
     return pods.one_shot_job(
@@ -191,7 +241,7 @@ def _mounts(spec: DatasetSpec) -> tuple[Mount, ...]:
     mounts = []
     if spec.source.claim is not None:
         mounts.append(Mount(spec.source.claim.name, pods.claim_root(spec.source.claim.name), read_only=True))
-    if spec.publish is not None:
+    if spec.publish is not None and spec.publish.claim is not None:
         mounts.append(Mount(spec.publish.claim.name, pods.claim_root(spec.publish.claim.name)))
     return pods.unique(mounts)
 
@@ -199,13 +249,12 @@ def _mounts(spec: DatasetSpec) -> tuple[Mount, ...]:
 def _task(spec: DatasetSpec) -> Object:
     """The worker's order, in the words of its contract."""
     split = spec.split.model_dump(mode="json", by_alias=True) if spec.split else None
-    publish = spec.publish.claim if spec.publish else None
     return {
         "source": _source(spec),
         "format": spec.format,
         "columns": [c.model_dump(mode="json", by_alias=True) for c in spec.columns] if spec.columns else None,
         "split": split,
-        "publish": {"path": pods.under(pods.claim_root(publish.name), publish.path)} if publish else None,
+        "publish": _publish(spec),
         "quality": spec.quality.model_dump(mode="json", by_alias=True, exclude_none=True) if spec.quality else None,
         "conversations": spec.conversations.model_dump(mode="json", by_alias=True) if spec.conversations else None,
     }
@@ -214,6 +263,7 @@ def _task(spec: DatasetSpec) -> Object:
 def reader_manifest(owner: Object, spec: DatasetSpec, worker: Object, report: Object, image: str) -> Object:
     """The Job that reads back what a worker published, with the claim mounted read-only."""
     assert spec.publish is not None
+    assert spec.publish.claim is not None
     claim = spec.publish.claim.name
     mounts = (Mount(claim, pods.claim_root(claim), read_only=True),)
     task = {"files": _files(report, pods.claim_root(claim))}
@@ -225,13 +275,26 @@ def reader_manifest(owner: Object, spec: DatasetSpec, worker: Object, report: Ob
 
 
 def _files(report: Object, root: str) -> list[Object]:
-    """Every file that the worker says it wrote."""
-    told = [*(report.get("splits") or {}).values()]
-    folder = report.get("report") or {}
-    told += [{"path": f"{folder['path']}/{name}", **file} for name, file in (folder.get("files") or {}).items()]
     return [
-        {"path": pods.under(root, f["path"]), "sha256": f["digest"].removeprefix("sha256:"), "bytes": f["bytes"]} for f in told
+        {"path": pods.under(root, f["path"]), "sha256": f["digest"].removeprefix("sha256:"), "bytes": f["bytes"]}
+        for f in _told(report, "path")
     ]
+
+
+def _told(report: Object, kind: str) -> list[Object]:
+    """Every file that the worker says it wrote; `kind` is path or uri, by which it names them."""
+    folder = report.get("report") or {}
+    reports = [{kind: f"{folder[kind]}/{name}", **file} for name, file in (folder.get("files") or {}).items()]
+    return [*(report.get("splits") or {}).values(), *reports]
+
+
+def _publish(spec: DatasetSpec) -> Object | None:
+    if spec.publish is None:
+        return None
+    if spec.publish.s3 is not None:
+        return {"s3": spec.publish.s3.model_dump(mode="json", by_alias=True, exclude_none=True)}
+    assert spec.publish.claim is not None
+    return {"path": pods.under(pods.claim_root(spec.publish.claim.name), spec.publish.claim.path)}
 
 
 def _source(spec: DatasetSpec) -> Object:
@@ -242,6 +305,8 @@ def _source(spec: DatasetSpec) -> Object:
         return {"inline": {"path": _INLINE}}
     if source.https is not None:
         return {"https": source.https.model_dump(mode="json")}
+    if source.s3 is not None:
+        return {"s3": source.s3.model_dump(mode="json")}
     assert source.generated is not None
     return {"generated": source.generated.model_dump(mode="json")}
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 from millrace_dataset import result
@@ -18,6 +19,15 @@ from millrace_dataset.write import write_splits
 
 def run(request: Request, progress: Progress) -> Done:
     """Scan and, when asked, examine and publish; raises Problem."""
+    done = _run(request, progress)
+    if request.target is None or request.publish is None:
+        return done
+    from millrace_dataset import s3  # the client takes memory that claims do not need
+
+    return replace(done, published=s3.store(request.publish, request.target, done.published))
+
+
+def _run(request: Request, progress: Progress) -> Done:
     with opened(request, progress.advance) as files:
         size = sum(file.path.stat().st_size for file in files)
         if request.format == "text":
@@ -45,7 +55,7 @@ def answer(text: str) -> dict[str, Any]:
         return result.failure(problem)
     progress = Progress(request).start()
     try:
-        made = result.answer(run(request, progress))
+        made = result.answer(run(request, progress), request)
     except Problem as problem:
         progress.finish("failed")
         return result.failure(problem)

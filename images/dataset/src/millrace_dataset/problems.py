@@ -28,6 +28,7 @@ REASONS = frozenset(
         "TooManyInvalidValues",
         "InvalidConversation",
         "TooFewExamples",
+        "PermissionDenied",
     }
 )
 

@@ -4,6 +4,7 @@ Everything that can be refused without touching data is refused here, so later s
 """
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -27,6 +28,7 @@ NEED_TARGET = ("ClassImbalance", "TargetLeakage")
 PROBLEM_TYPES = ("Binary", "Multiclass", "Numeric")
 SPLITS = ("train", "validation", "test")
 ROLES = ("system", "user", "assistant")
+KINDS = ("path", "inline", "https", "s3", "generated")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data comes from: `kind` is path, inline, https or generated; the other fields belong to one kind each."""
+    """Where the data comes from: `kind` is path, inline, https, s3 or generated; the other fields belong to one kind each."""
 
     kind: str
     path: Path | None = None
@@ -47,6 +49,14 @@ class Source:
     sha256: str = ""
     generator: str = ""
     parameters: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A folder in S3, and the KMS key of what is put there, if not the bucket's own."""
+
+    uri: str
+    kms_key_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,8 @@ class Conversations:
 
 @dataclass(frozen=True)
 class Request:
-    """One Dataset's work; `publish` is the folder under which versions are published, or None to only describe."""
+    """One Dataset's work; `publish` is the folder under which versions are published, or None to only describe. With `target`
+    that folder is scratch space, and what is in it at the end is put there."""
 
     name: str
     namespace: str
@@ -115,6 +126,7 @@ class Request:
     publish: Path | None
     quality: Quality | None = None
     conversations: Conversations | None = None
+    target: Target | None = None
 
     @property
     def extension(self) -> str:
@@ -141,16 +153,17 @@ def parse_request(text: str) -> Request:
         publish=_publish(raw.get("publish")),
         quality=_quality(raw.get("quality")),
         conversations=_conversations(raw.get("conversations")),
+        target=_target(raw.get("publish")),
     )
     _check_together(request)
     return request
 
 
 def _check_together(request: Request) -> None:
-    if request.publish is None and request.source.kind != "path":
+    if request.publish is None and request.source.kind not in ("path", "s3"):
         raise Problem("BadParameter", f"publish is required for a source of kind {request.source.kind}")
     if request.publish is None and request.split is not None:
-        raise Problem("BadParameter", "split needs publish: name the claim that shall hold the splits")
+        raise Problem("BadParameter", "split needs publish: name where the splits shall go")
     if request.format == "text" and request.columns:
         raise Problem("BadParameter", "columns do not apply to format text: drop columns or use csv, jsonl or parquet")
     if request.format == "text" and request.split is not None and request.split.stratify_by:
@@ -171,9 +184,9 @@ def _object(raw: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _source(raw: Mapping[str, Any]) -> Source:
-    given = [kind for kind in ("path", "inline", "https", "generated") if raw.get(kind) is not None]
+    given = [kind for kind in KINDS if raw.get(kind) is not None]
     if len(given) != 1:
-        raise Problem("BadParameter", "source must have exactly one of path, inline, https, generated")
+        raise Problem("BadParameter", f"source must have exactly one of {', '.join(KINDS)}")
     kind = given[0]
     if kind == "path":
         return Source("path", path=_absolute(raw["path"], "source.path"))
@@ -182,6 +195,8 @@ def _source(raw: Mapping[str, Any]) -> Source:
         return Source("inline", path=_absolute(inner.get("path"), "source.inline.path"))
     if kind == "https":
         return _https(inner)
+    if kind == "s3":
+        return Source("s3", url=_s3(inner.get("uri"), "source.s3.uri"))
     parameters = {str(key): str(value) for key, value in (inner.get("parameters") or {}).items()}
     return Source("generated", generator=str(inner.get("name", "")), parameters=parameters)
 
@@ -193,6 +208,12 @@ def _https(raw: Mapping[str, Any]) -> Source:
     if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise Problem("BadParameter", "source.https.sha256 must be 64 hexadecimal digits")
     return Source("https", url=url, sha256=sha256)
+
+
+def _s3(value: Any, field: str) -> str:
+    if not isinstance(value, str) or not value.startswith("s3://") or not value[5:].partition("/")[0]:
+        raise Problem("BadParameter", f"{field} must be s3://bucket or s3://bucket/key, not {value!r}")
+    return value
 
 
 def _absolute(value: Any, field: str) -> Path:
@@ -246,7 +267,14 @@ def _fraction(value: Any, name: str) -> Decimal:
 def _publish(value: Any) -> Path | None:
     if value is None:
         return None
+    if isinstance(value, dict) and value.get("s3") is not None:
+        return Path(tempfile.gettempdir()) / "published"
     return _absolute(value.get("path") if isinstance(value, dict) else None, "publish.path")
+
+
+def _target(value: Any) -> Target | None:
+    given = value.get("s3") if isinstance(value, dict) else None
+    return None if given is None else Target(_s3(given.get("uri"), "publish.s3.uri"), given.get("kmsKeyID"))
 
 
 def _quality(value: Any) -> Quality | None:

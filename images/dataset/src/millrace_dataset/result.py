@@ -5,17 +5,18 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from millrace_dataset.places import located
 from millrace_dataset.problems import Problem
 from millrace_dataset.publish import Published
 from millrace_dataset.quality.examined import Examined
+from millrace_dataset.request import Request
 from millrace_dataset.scan import Scan
 
 LIMIT_BYTES = 4096
 MAX_COLUMNS = 40
-DEFAULT_CLAIMS = "/millrace/claims"
 
 
 @dataclass(frozen=True)
@@ -28,30 +29,30 @@ class Done:
     conversations: Mapping[str, int] | None = None
 
 
-def answer(done: Done) -> dict[str, Any]:
+def answer(done: Done, request: Request) -> dict[str, Any]:
     """The answer for a source that is in order, or whose quality is not what it must be."""
     quality = done.quality
-    told: dict[str, Any] = {"quality": quality.summary, "report": _report(quality)} if quality is not None else {}
+    told: dict[str, Any] = {"quality": quality.summary, "report": _report(quality, request)} if quality is not None else {}
     if done.conversations is not None:
         told |= {"conversations": dict(done.conversations)}
     if quality is not None and quality.failure is not None:
         return failure(quality.failure) | told
-    return success(done.scan, done.published) | told
+    return success(done.scan, done.published, request) | told
 
 
-def _report(quality: Examined) -> dict[str, Any] | None:
+def _report(quality: Examined, request: Request) -> dict[str, Any] | None:
     if quality.folder is None:
         return None
-    return {"path": path_in_claim(quality.folder), "files": quality.files}
+    return {**located(quality.folder, request), "files": quality.files}
 
 
-def success(found: Scan, published: Published | None) -> dict[str, Any]:
-    """The answer for a source that is in order; paths are relative to the publish claim's root."""
+def success(found: Scan, published: Published | None, request: Request) -> dict[str, Any]:
+    """The answer for a source that is in order."""
     splits = {}
     if published is not None:
         for name, split in published.splits.items():
-            path = path_in_claim(published.folder / split["file"])
-            splits[name] = {"path": path, **{key: split[key] for key in ("rows", "bytes", "digest")}}
+            place = located(published.folder / split["file"], request)
+            splits[name] = {**place, **{key: split[key] for key in ("rows", "bytes", "digest")}}
     return {
         "schema": 1,
         "ok": True,
@@ -68,14 +69,6 @@ def success(found: Scan, published: Published | None) -> dict[str, Any]:
 def failure(problem: Problem) -> dict[str, Any]:
     """The answer for a source that is not."""
     return {"schema": 1, "ok": False, "reason": problem.reason, "message": problem.message}
-
-
-def path_in_claim(path: Path) -> str:
-    """`/millrace/claims/<claim>/a/b` -> `a/b`; a path outside every claim stays as it is."""
-    root = PurePosixPath(os.environ.get("MILLRACE_CLAIMS_ROOT", DEFAULT_CLAIMS))
-    if not path.is_relative_to(root):
-        return path.as_posix()
-    return PurePosixPath(*path.relative_to(root).parts[1:]).as_posix()
 
 
 def encode(answer: dict[str, Any]) -> str:

@@ -21,7 +21,12 @@ def opened(request: Request, on_bytes: OnBytes) -> Iterator[list[SourceFile]]:
         yield list_files(request.source.path)
         return
     with workspace(request, "source") as work:
-        yield [_materialise(request, work, on_bytes)]
+        if request.source.kind == "s3":
+            from millrace_dataset import s3  # the client takes memory that other sources do not need
+
+            yield s3.fetch(request.source.url, work, on_bytes)
+        else:
+            yield [_materialise(request, work, on_bytes)]
 
 
 @contextmanager

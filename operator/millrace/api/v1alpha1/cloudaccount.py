@@ -75,6 +75,12 @@ class CloudAccountSpec(Model):
         alias="roleARN",
         description="Role to assume, always with the external id in status.trust; the operator's own identity by default.",
     )
+    pod_role_arn: RoleARN | None = Field(
+        default=None,
+        alias="podRoleARN",
+        description="Role that pods assume with their ServiceAccount's token where they read or write S3 themselves; by default "
+        "they come with an identity of their own, as EKS Pod Identity or IRSA give it.",
+    )
     endpoint_url: Annotated[str, Field(max_length=1024, pattern=r"^https?://[^\s/]+/?$")] | None = Field(
         default=None,
         alias="endpointURL",

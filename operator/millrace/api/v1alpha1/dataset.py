@@ -7,22 +7,25 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from millrace.api.common import (
+    AccountSpec,
     ClaimName,
     ClaimPath,
-    CommonSpec,
     CommonStatus,
     Decimal,
     KeyReference,
+    KmsKeyID,
     Model,
     Name,
     Quantity,
+    S3Uri,
     cel,
     exactly_one,
     same_member,
 )
 from millrace.api.resource import AGE, Column, Kind, summary_columns
 
-SOURCES = ("claim", "inline", "https", "generated")
+SOURCES = ("claim", "inline", "https", "s3", "generated")
+TARGETS = ("claim", "s3")
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
 Check = Literal[
     "MissingValues", "DuplicateRows", "ConstantColumn", "Outliers", "InvalidValues", "ClassImbalance", "TargetLeakage"
@@ -49,6 +52,12 @@ class HttpsSource(Model):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file, 64 hexadecimal digits.")
 
 
+class S3Source(Model):
+    """Objects in S3."""
+
+    uri: S3Uri = Field(description="An object, or a folder: every object whose key begins with it and a slash.")
+
+
 class GeneratedSource(Model):
     """Content made by a named generator of the dataset image."""
 
@@ -68,6 +77,7 @@ class Source(Model):
     claim: ClaimPath | None = Field(default=None, description="A file or folder on a PersistentVolumeClaim.")
     inline: InlineSource | None = Field(default=None, description="A ConfigMap of the same namespace.")
     https: HttpsSource | None = Field(default=None, description="A file behind a URL, with its SHA-256.")
+    s3: S3Source | None = Field(default=None, description="Objects in S3, read with the identity of the worker's pod.")
     generated: GeneratedSource | None = Field(default=None, description="A named generator.")
 
 
@@ -191,10 +201,24 @@ class Conversations(Model):
     )
 
 
-class Publish(Model):
-    """Where the checked content is put for its consumers."""
+class S3Target(Model):
+    """A folder in S3."""
 
-    claim: ClaimPath = Field(description="A folder on a PersistentVolumeClaim; each digest gets a folder of its own in it.")
+    uri: S3Uri = Field(description="The folder; each digest gets a folder of its own in it.")
+    kms_key_id: KmsKeyID | None = Field(
+        default=None, alias="kmsKeyID", description="KMS key to encrypt with; the bucket's own encryption by default."
+    )
+
+
+class Publish(Model):
+    """Where the checked content is put for its consumers; exactly one member is set."""
+
+    model_config = {"json_schema_extra": cel(exactly_one(*TARGETS))}
+
+    claim: ClaimPath | None = Field(
+        default=None, description="A folder on a PersistentVolumeClaim; each digest gets a folder of its own in it."
+    )
+    s3: S3Target | None = Field(default=None, description="A folder in S3, written with the identity of the worker's pod.")
 
 
 class WorkerResources(Model):
@@ -204,12 +228,19 @@ class WorkerResources(Model):
     memory: Quantity = Field(default="512Mi", description="Memory request and limit.")
 
 
-class DatasetSpec(CommonSpec):
+class DatasetSpec(AccountSpec):
     """Desired content and its checks."""
 
     model_config = {
         "json_schema_extra": cel(
-            ("has(self.source.claim) || has(self.publish)", "`publish` is required unless `source.claim` is set"),
+            (
+                "has(self.source.claim) || has(self.source.s3) || has(self.publish)",
+                "`publish` is required unless `source.claim` or `source.s3` is set",
+            ),
+            (
+                "!has(self.accountRef) || has(self.source.s3) || (has(self.publish) && has(self.publish.s3))",
+                "`accountRef` goes with `source.s3` or `publish.s3`",
+            ),
             ("!has(self.split) || has(self.publish)", "`split` needs `publish`: the parts are written there"),
             ("!has(self.columns) || self.format != 'text'", "`columns` may not be set for format text"),
             (
@@ -246,8 +277,9 @@ class SplitStatus(Model):
     """One published part."""
 
     name: str = Field(description="train, validation, test, or data when there is no split.")
-    path: str = Field(description="File, relative to the claim's root.")
-    claim: str = Field(description="Claim that holds it.")
+    path: str | None = Field(default=None, description="File, relative to the claim's root.")
+    claim: str | None = Field(default=None, description="Claim that holds it.")
+    uri: str | None = Field(default=None, description="Object in S3 that it is.")
     rows: int = Field(description="Rows in it.")
     bytes: int = Field(description="Bytes in it.")
     digest: str = Field(description="SHA-256 of the file.")
@@ -300,9 +332,9 @@ class QualityStatus(Model):
 class ReportStatus(Model):
     """Where the quality report is."""
 
-    claim: str = Field(description="Claim that holds it.")
-    html: str = Field(description="report.html, relative to the claim's root: one page that needs nothing else.")
-    json_: str = Field(alias="json", description="report.json, relative to the claim's root.")
+    claim: str | None = Field(default=None, description="Claim that holds it; none where it is in S3.")
+    html: str = Field(description="report.html, relative to the claim's root, or its URI: one page that needs nothing else.")
+    json_: str = Field(alias="json", description="report.json, relative to the claim's root, or its URI.")
 
 
 class ConversationsStatus(Model):
@@ -318,8 +350,9 @@ class ConversationsStatus(Model):
 class PublishedFolder(Model):
     """A folder that was published."""
 
-    claim: str = Field(description="Claim that holds it.")
-    path: str = Field(description="Folder, relative to the claim's root.")
+    claim: str | None = Field(default=None, description="Claim that holds it.")
+    path: str | None = Field(default=None, description="Folder, relative to the claim's root.")
+    uri: str | None = Field(default=None, description="Folder in S3.")
 
 
 class DatasetStatus(CommonStatus):

@@ -322,8 +322,8 @@ class TrainingJobSpec(CloudSpec):
                 "`output.claim` goes with `kubernetes`, `output.uri` with `sageMaker`",
             ),
             (
-                "!has(self.inputs) || self.inputs.all(i, has(i.uri) == has(self.sageMaker))",
-                "`inputs[].uri` goes with `sageMaker`; `claim` and `datasetRef` with `kubernetes`",
+                "!has(self.inputs) || self.inputs.all(i, has(i.datasetRef) || has(i.uri) == has(self.sageMaker))",
+                "`inputs[].uri` goes with `sageMaker`, `inputs[].claim` with `kubernetes`",
             ),
             (
                 "!has(self.checkpoint) || has(self.kubernetes)",

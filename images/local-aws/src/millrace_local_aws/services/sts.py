@@ -7,6 +7,7 @@ from typing import Any
 
 from millrace_local_aws.access.authorize import context_of, decide, role_of, trusts
 from millrace_local_aws.access.policies import Decision, Question
+from millrace_local_aws.access.web_identity import identified
 from millrace_local_aws.engine.ids import unique
 from millrace_local_aws.service import Call, Input, Service
 from millrace_local_aws.wire.errors import AwsError
@@ -53,14 +54,32 @@ def assume_role(call: Call, request: Input) -> dict[str, Any]:
     question = Question("sts:AssumeRole", arn, _assume_context(call, request), call.principal.names())
     if not trusts(role["trust"], question) or not _caller_may(call, question):
         raise _denied(call, arn)
+    return _new_session(call, role, request)
+
+
+@STS.operation("AssumeRoleWithWebIdentity", resource=lambda call, request: str(request["RoleArn"]))
+def assume_role_with_web_identity(call: Call, request: Input) -> dict[str, Any]:
+    """Asked without a signature: the token says who it is."""
+    arn = request["RoleArn"]
+    role = role_of(call.world, arn)
+    who = identified(call.world, request["WebIdentityToken"], arn.split(":")[4])
+    context = {
+        f"{who.issuer}:sub": who.subject,
+        f"{who.issuer}:aud": who.audience,
+        "sts:RoleSessionName": request["RoleSessionName"],
+    }
+    question = Question("sts:AssumeRoleWithWebIdentity", arn, context, (("Federated", who.provider),))
+    if role is None or not trusts(role["trust"], question):
+        raise AwsError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
+    told = {"SubjectFromWebIdentityToken": who.subject, "Audience": who.audience, "Provider": who.provider}
+    return _new_session(call, role, request) | told
+
+
+def _new_session(call: Call, role: dict[str, Any], request: Input) -> dict[str, Any]:
     seconds = request.get("DurationSeconds", 3600)
     if seconds > role["MaxSessionDuration"]:
         message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
         raise AwsError("ValidationError", message, 400)
-    return _new_session(call, role, request, seconds)
-
-
-def _new_session(call: Call, role: dict[str, Any], request: Input, seconds: int) -> dict[str, Any]:
     name, account = request["RoleSessionName"], role["Arn"].split(":")[4]
     key, token = unique("ASIA", 16), secrets.token_urlsafe(48)
     expires = float(int(call.world.clock.wall() + seconds))

@@ -33,6 +33,8 @@ _JSON_CODES = {
     "InvalidClientTokenId": ("UnrecognizedClientException", 400),
     "MissingAuthenticationToken": ("MissingAuthenticationTokenException", 400),
 }
+UNSIGNED = frozenset({"AssumeRoleWithWebIdentity"})
+"""Operations that are asked without credentials: to get some."""
 TOKEN_CODES: dict[str, dict[str, tuple[str, int]]] = {
     "json": _JSON_CODES,
     "rest-json": _JSON_CODES,
@@ -67,7 +69,7 @@ class Gateway:
             if prefix not in self._targets:
                 raise NotServed(scope.service or prefix, operation)
             return Match(self._targets[prefix], operation, {})
-        candidates = self._signing.get(scope.service or "s3", [])
+        candidates = self._signing.get(scope.service or _unsigned(request), [])
         if not candidates:
             raise NotServed(str(scope.service), f"{request.method} {request.path}")
         if request.form and "Action" in request.form:
@@ -126,9 +128,8 @@ class Gateway:
         self, match: Match, model: OperationModel, protocol: str, request: Incoming, scope: Signed, request_id: str
     ) -> Outgoing:
         service = match.service
-        call = Call(
-            self.world, service, match.operation, self._principal(service, protocol, scope), scope.region, request_id, request
-        )
+        who = self._principal(service, match.operation, protocol, scope)
+        call = Call(self.world, service, match.operation, who, scope.region, request_id, request)
         values = protocols.read(protocol, model, request, match.labels)
         self._validate(service, model, values)
         await self._fail_on_demand(call)
@@ -143,7 +144,7 @@ class Gateway:
         _attach_stream(answer, result)
         return answer
 
-    def _principal(self, service: Service, protocol: str, scope: Signed) -> Principal:
+    def _principal(self, service: Service, operation: str, protocol: str, scope: Signed) -> Principal:
         """Who signed; the services have names of their own for what is wrong with a token."""
         names = TOKEN_CODES.get(protocol, {})
         try:
@@ -151,7 +152,7 @@ class Gateway:
         except AwsError as error:
             code, status = names.get(error.code, (error.code, error.status))
             raise AwsError(code, error.message, status) from error
-        if found.kind == "anonymous" and service.name != "s3":
+        if found.kind == "anonymous" and service.name != "s3" and operation not in UNSIGNED:
             code, status = names.get("MissingAuthenticationToken", ("MissingAuthenticationToken", 403))
             raise AwsError(code, "Missing Authentication Token", status)
         return found
@@ -193,6 +194,11 @@ class Gateway:
         for fault in faults.on("error", *where):
             if fault.strikes():
                 raise AwsError(fault.code, fault.message, fault.status)
+
+
+def _unsigned(request: Incoming) -> str:
+    """The service of a request that nobody signed."""
+    return "sts" if request.form and request.form.get("Action") in UNSIGNED else "s3"
 
 
 def _own_policy_decides(call: Call, values: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from millrace_local_aws.service import Call, Input
-from millrace_local_aws.services.s3.service import S3, permit, resource
+from millrace_local_aws.services.s3.service import S3, check_account, permit, resource
 from millrace_local_aws.state.store import Record
 from millrace_local_aws.wire.errors import AwsError
 
@@ -41,6 +41,7 @@ def _location(call: Call, request: Input) -> str:
 @S3.operation("CreateBucket", resource=resource)
 def create_bucket(call: Call, request: Input) -> dict[str, Any]:
     name = request["Bucket"]
+    check_account(call, "s3:CreateBucket", resource(call, request))
     _check_name(name)
     region = _location(call, request)
     old = call.world.s3.buckets.get("", name)
@@ -59,6 +60,7 @@ def create_bucket(call: Call, request: Input) -> dict[str, Any]:
 
 @S3.operation("ListBuckets")
 def list_buckets(call: Call, request: Input) -> dict[str, Any]:
+    check_account(call, "s3:ListAllMyBuckets")
     prefix = request.get("Prefix", "")
     found = sorted((b for b in call.world.s3.buckets.of("") if b["account"] == call.account), key=lambda bucket: bucket["name"])
     shown = [

@@ -49,6 +49,16 @@ def check(call: Call, bucket: Record, action: str, arn: str) -> None:
         raise denied("s3", call.principal, action, arn, decision)
 
 
+def check_account(call: Call, action: str, arn: str = "*") -> None:
+    """Of what concerns no bucket that exists."""
+    question = Question(
+        action, arn, context_of(call.world, call.principal, call.region, call.incoming.source_ip), call.principal.names()
+    )
+    decision = decide(call.world, call.principal, question) if call.world.settings.enforce_iam else Decision.ALLOW
+    if decision is not Decision.ALLOW:
+        raise denied("s3", call.principal, action, arn, decision)
+
+
 def _check_presigned(call: Call) -> None:
     query, now = call.incoming.query, call.world.clock.wall()
     if "X-Amz-Expires" in query and "X-Amz-Date" in query:

@@ -23,9 +23,11 @@ _STALLED = frozenset({kind.ROLLED_BACK, kind.SERVER_FAILED})
 _WARNED = _STALLED | {kind.PROBE_FAILED, kind.NO_CAPACITY}
 _AT_ONCE = 0.1
 _SOON = 15.0
+_PACKAGED = 5.0
 _ASKED_AGAIN = 60.0
 _WITHOUT_EVENTS = 60.0
 _ANEW = 300.0
+_KEPT = frozenset({"modelVersion", "image", "scaled", "packaged"})
 _COUNTED = 600.0
 """Seconds between two writes that tell of nothing but what has accrued, and between two looks at what is at rest."""
 _MICRO = Decimal("0.000001")
@@ -78,7 +80,7 @@ def suspended(found: Hosted, old: Object, hourly: Decimal | None, now: datetime)
     message = "The endpoint is being taken away" if here else "Nothing runs"
     told = Told(Move.REMOVE, Target("", None, ""), found, Memory(), hourly=hourly)
     state = {"endpointName": found.name, "state": found.state}
-    kept = {key: value for key, value in (old.get("sageMaker") or {}).items() if key in {"modelVersion", "image", "scaled"}}
+    kept = {key: value for key, value in (old.get("sageMaker") or {}).items() if key in _KEPT}
     fields = {
         "readyReplicas": 0,
         "externalID": found.arn or None,
@@ -94,6 +96,12 @@ def passing_over(target: Target, found: Hosted, held: Memory, old: Object, insta
     event = Event(kind.NO_CAPACITY.name, message, "Warning")
     fields = {**_memorised(Told(Move.PASS_OVER, target, found, held), old), "revision": target.revision}
     return Outcome((*kind.verdicts(kind.LOADING, message), _available(found)), fields, (event,), requeue_after=_AT_ONCE)
+
+
+def packaging(target: Target, found: Hosted, held: Memory, old: Object, why: str) -> Outcome:
+    """SageMaker puts an algorithm's model and its container together; it takes seconds."""
+    fields = {**_memorised(Told(Move.WAIT, target, found, held), old), "revision": target.revision}
+    return Outcome((*kind.verdicts(kind.LOADING, why), _available(found)), fields, requeue_after=_PACKAGED)
 
 
 def without_model(why: str, found: Hosted) -> Outcome:
@@ -184,7 +192,12 @@ def _again(told: Told, reason: Reason) -> float | None:
 
 def _fields(told: Told, replicas: int, old: Object, now: datetime) -> Object:
     found = told.hosted
-    model = {"uri": told.target.uri, "trainingJob": told.target.training_job, "runID": told.target.run_id}
+    model = {
+        "uri": told.target.uri,
+        "trainingJob": told.target.training_job,
+        "runID": told.target.run_id,
+        "algorithmARN": told.target.algorithm,
+    }
     return {
         "model": {key: value for key, value in {**model, "digest": told.target.digest}.items() if value},
         "revision": told.target.revision,
@@ -209,6 +222,7 @@ def _memorised(told: Told, old: Object) -> Object:
         "probed": held.probed,
         "scaled": held.scaled,
         "modelVersion": told.target.version,
+        "packaged": bool(told.target.algorithm) or before.get("packaged"),
         "image": told.image or before.get("image"),
     }
     return {"sageMaker": {key: value for key, value in fields.items() if value}}

@@ -14,6 +14,7 @@ from millrace.engine.outcome import Outcome
 from millrace_controllers.modelendpoint import hosted_status as status
 from millrace_controllers.modelendpoint import models, plan
 from millrace_controllers.modelendpoint.backends.sagemaker import NoRoom, SageMakerHost, config_name, hub, requests
+from millrace_controllers.modelendpoint.errors import PackageNotReady
 from millrace_controllers.modelendpoint.observed import Hosted, Memory, Target
 from millrace_controllers.modelendpoint.plan import Move
 
@@ -121,6 +122,8 @@ async def _begun(look: _Look, move: Move) -> Outcome:
         await act(ctx, look.hosted, look.aim.config, recipe, instance_type)
     except NoRoom as none:
         return _passed_over(look, str(none), instance_type)
+    except PackageNotReady as waits:
+        return status.packaging(look.target, look.hosted, look.memory, ctx.status, str(waits))
     if move is Move.UPDATE:
         look.memory = replace(look.memory, updating_to=look.aim.config)
     look.hosted = await BACKEND.observe(ctx)
@@ -132,6 +135,8 @@ async def _recipe(look: _Look, place: int) -> tuple[requests.Recipe, str]:
     ctx, model, serving = look.ctx, look.ctx.spec.model, look.serving
     if model.marketplace is not None:
         return requests.marketplace(model.marketplace.model_package_arn), look.types[place]
+    if model.jump_start is None and look.target.algorithm and serving.image is None:
+        return requests.made_by(look.target.algorithm, look.target.uri, serving), look.types[place]
     if model.jump_start is None:
         return requests.own(serving, look.target.uri), look.types[place]
     card = look.card or await BACKEND.card(ctx, look.target.version)

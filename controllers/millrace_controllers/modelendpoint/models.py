@@ -25,6 +25,7 @@ class _Model:
     digest: str | None
     training_job: str | None = None
     run_id: str | None = None
+    algorithm: str | None = None
 
 
 def target(spec: ModelEndpointSpec, status: Object, lookup: Callable[[str], Object | None]) -> Target:
@@ -75,7 +76,8 @@ def _made_by(name: str, job: Object | None) -> _Model | None:
     model, ended = status.get("model"), find(status.get("conditions"), "Succeeded")
     if not model or ended is None or ended["status"] != "True":
         return None
-    return _Model(model["uri"], model["digest"], name, status.get("runID") or None)
+    algorithm = (((job or {}).get("spec") or {}).get("sageMaker") or {}).get("algorithm") or {}
+    return _Model(model["uri"], model["digest"], name, status.get("runID") or None, algorithm.get("algorithmARN"))
 
 
 def _why_not(name: str, job: Object | None) -> str:
@@ -89,11 +91,12 @@ def _pinned(name: str, status: Object) -> _Model | None:
     held = status.get("model")
     if not held or held.get("trainingJob") != name:
         return None
-    return _Model(held["uri"], held.get("digest"), name, held.get("runID"))
+    return _Model(held["uri"], held.get("digest"), name, held.get("runID"), held.get("algorithmARN"))
 
 
 def _with_revision(spec: ModelEndpointSpec, model: _Model, note: str | None = None) -> Target:
-    return Target(model.uri, model.digest, revision(spec, model.uri, model.digest), model.training_job, model.run_id, note)
+    made = revision(spec, model.uri, model.digest)
+    return Target(model.uri, model.digest, made, model.training_job, model.run_id, note, algorithm=model.algorithm)
 
 
 def revision(spec: ModelEndpointSpec, uri: str, digest: str | None) -> str:

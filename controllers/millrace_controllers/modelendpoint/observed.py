@@ -83,6 +83,8 @@ class Target:
     """Why a newer model is not served yet."""
     version: str | None = None
     """Of a hub model; None while it is not known."""
+    algorithm: str | None = None
+    """ARN of the algorithm that made it, which brings the container that serves it."""
 
 
 class Stage(Enum):

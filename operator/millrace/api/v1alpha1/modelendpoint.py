@@ -198,7 +198,10 @@ class SageMakerServing(Model):
         default=False, description="Take instance types, too, that a hub model's card does not name."
     )
     replicas: InstanceCount = Field(default=InstanceCount(), description="How many instances.")
-    image: Image | None = Field(default=None, description="Image in ECR that follows SageMaker's container contract.")
+    image: Image | None = Field(
+        default=None,
+        description="Image in ECR that follows SageMaker's container contract; what an algorithm trained comes with one.",
+    )
     env: list[EnvVar] | None = Field(
         default=None, max_length=64, description="Environment; replaces what a hub model's card has."
     )
@@ -262,7 +265,7 @@ class ModelEndpointSpec(CloudSpec):
                 "SageMaker reads models from s3://, not from claims or images",
             ),
             (
-                "!has(self.sageMaker) || has(self.sageMaker.image) == (has(self.model.uri) || has(self.model.trainingJobRef))",
+                "!has(self.sageMaker) || has(self.model.trainingJobRef) || has(self.sageMaker.image) == has(self.model.uri)",
                 "`sageMaker.image` must be set for a model of your own, and may not be for one of the hub or of Marketplace",
             ),
             (
@@ -312,6 +315,7 @@ class ServedModel(Model):
     digest: str | None = Field(default=None, description="Its digest, where it is known before it is read.")
     training_job: str | None = Field(default=None, description="TrainingJob that made it.")
     run_id: str | None = Field(default=None, alias="runID", description="Run of that TrainingJob.")
+    algorithm_arn: str | None = Field(default=None, alias="algorithmARN", description="Algorithm that it was trained by.")
 
 
 class PassedOver(Model):
@@ -336,6 +340,7 @@ class HostedStatus(Model):
     scaled: str | None = Field(default=None, description="Number of instances that was last set.")
     model_version: str | None = Field(default=None, description="Version of a hub model.")
     image: str | None = Field(default=None, description="Image of the container.")
+    packaged: bool | None = Field(default=None, description="Model packages were made for it, and go with it.")
 
 
 class Traffic(Model):

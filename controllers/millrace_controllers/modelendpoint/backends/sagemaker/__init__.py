@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from millrace.api.v1alpha1.modelendpoint import Probe, ProbeExpectation
@@ -21,6 +21,7 @@ from millrace.aws.listing import Listed
 from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Refused
 from millrace_controllers.modelendpoint.backends.sagemaker import hub, requests
+from millrace_controllers.modelendpoint.errors import PackageNotReady
 from millrace_controllers.modelendpoint.observed import Answer, Hosted, Stage
 
 if TYPE_CHECKING:
@@ -157,8 +158,23 @@ class SageMakerHost:
 
     async def _prepare(self, ctx: Pass, account: Account, name: str, recipe: requests.Recipe, instance_type: str) -> None:
         marks = self._marks(ctx, account)
+        if recipe.algorithm_arn:
+            recipe = replace(recipe, package_arn=await self._packaged(account, requests.package(name, recipe, marks)))
         await account.make("sagemaker", "CreateModel", **requests.model(name, ctx.spec, recipe, marks))
         await account.make("sagemaker", "CreateEndpointConfig", **requests.config(name, ctx.spec, recipe, instance_type, marks))
+
+    async def _packaged(self, account: Account, wanted: Object) -> str:
+        """ARN of the package, made where it is not there. Raises PackageNotReady, and Refused where SageMaker cannot make it."""
+        await account.make("sagemaker", "CreateModelPackage", **wanted)
+        name = wanted["ModelPackageName"]
+        found = await account.call("sagemaker", "DescribeModelPackage", ModelPackageName=name)
+        if found["ModelPackageStatus"] == "Completed":
+            return str(found["ModelPackageArn"])
+        if found["ModelPackageStatus"] != "Failed":
+            raise PackageNotReady(f"SageMaker puts the algorithm's model into package {name}: {found['ModelPackageStatus']}")
+        checks = found["ModelPackageStatusDetails"]["ValidationStatuses"]
+        why = next((check["FailureReason"] for check in checks if check.get("FailureReason")), "SageMaker does not say why")
+        raise Refused(f"SageMaker could not put the algorithm's model into package {name}: {why}")
 
     async def scale(self, ctx: Pass, found: Hosted) -> None:
         """As many instances as the spec says, or between which numbers."""
@@ -235,7 +251,7 @@ class SageMakerHost:
         return found.stage is Stage.MISSING
 
     async def clean(self, ctx: Pass, found: Hosted, keep: Iterable[str]) -> None:
-        """Delete configurations and models of this endpoint that nothing uses any more, the configuration first."""
+        """Delete configurations, models and packages of this endpoint that nothing uses any more, the configuration first."""
         account, kept = self.account(ctx), set(keep)
         own = re.compile(re.escape(found.name) + r"-[0-9a-f]{12}-[0-9]+$")
         which = {"NameContains": f"{found.name}-"}
@@ -247,6 +263,14 @@ class SageMakerHost:
         for name in sorted(m["ModelName"] for m in models):
             if own.fullmatch(name) and name not in kept:
                 await account.remove("sagemaker", "DeleteModel", ModelName=name)
+        if _packages(ctx):
+            await self._unpackage(account, which, lambda name: own.fullmatch(name) is not None and name not in kept)
+
+    async def _unpackage(self, account: Account, which: Object, stale: Callable[[str], bool]) -> None:
+        """What was never made asks for no permission."""
+        packages = await account.items("sagemaker", "ListModelPackages", "ModelPackageSummaryList", **which)
+        for name in sorted(p["ModelPackageName"] for p in packages if stale(p["ModelPackageName"])):
+            await account.remove("sagemaker", "DeleteModelPackage", ModelPackageName=name)
 
     async def delete(self, ctx: Pass) -> bool:
         """Endpoint, configurations, models; True when nothing is left. What is somebody else's is not ours to take away."""
@@ -265,6 +289,12 @@ class SageMakerHost:
 
     def _marks(self, ctx: Pass, account: Account) -> list[Object]:
         return tags.as_list(tags.of({"kind": "ModelEndpoint", **ctx.object}, account.cluster_id, ctx.spec.tags))
+
+
+def _packages(ctx: Pass) -> bool:
+    """Whether there may be model packages, even where the status that tells of the first was never written."""
+    of_algorithm = ctx.spec.model.training_job_ref is not None and ctx.spec.sage_maker.image is None
+    return of_algorithm or bool((ctx.status.get("sageMaker") or {}).get("packaged"))
 
 
 def endpoint_name(owner: Object) -> str:

@@ -10,6 +10,7 @@ from millrace_controllers.modelendpoint.backends.sagemaker import config_name, e
 
 Object = dict[str, Any]
 _FROM_THE_CARD = "(from the hub's card)"
+_FROM_THE_ALGORITHM = "(from the TrainingJob's algorithm)"
 
 
 def everything(owner: Object, spec: ModelEndpointSpec) -> list[Object]:
@@ -35,6 +36,8 @@ def _recipe(spec: ModelEndpointSpec, uri: str) -> requests.Recipe:
     if spec.model.jump_start is not None:
         return requests.Recipe(image=_FROM_THE_CARD, model_uri=_FROM_THE_CARD)
     assert spec.sage_maker is not None, "only asked for the member sageMaker"
+    if spec.sage_maker.image is None:
+        return requests.Recipe(image=_FROM_THE_ALGORITHM, model_uri=uri)
     return requests.own(spec.sage_maker, uri)
 
 

@@ -26,7 +26,9 @@ class Recipe:
     compressed: bool = True
     """One tar.gz; else files as they are under a prefix."""
     package_arn: str = ""
-    """A model package of Marketplace, which has image and model in it."""
+    """A model package, which has image and model in it."""
+    algorithm_arn: str = ""
+    """What made the model at `model_uri`, and brings its image: a package is made of both first."""
     env: dict[str, str] = field(default_factory=dict)
     accept_eula: bool | None = None
     """Said to SageMaker for a gated model, else not at all."""
@@ -39,7 +41,8 @@ class Recipe:
 
 def own(serving: SageMakerServing, uri: str) -> Recipe:
     """A model of the user's own under S3, in an image of theirs. Raises Refused for one that is elsewhere."""
-    assert serving.image is not None, "the schema wants it"
+    if serving.image is None:
+        raise Refused("spec.sageMaker.image must be set: only the model of an algorithm comes with a container that serves it")
     if not uri.startswith("s3://"):
         raise Refused(f"SageMaker reads models from S3, and this one is {uri}: let the TrainingJob's output be on S3")
     return Recipe(serving.image, uri, compressed=not uri.endswith("/"))
@@ -48,6 +51,19 @@ def own(serving: SageMakerServing, uri: str) -> Recipe:
 def marketplace(arn: str) -> Recipe:
     """A vendor's model."""
     return Recipe(package_arn=arn, isolated=True)
+
+
+def made_by(algorithm_arn: str, uri: str, serving: SageMakerServing) -> Recipe:
+    """What an algorithm has trained, in the container that its vendor brings. Raises Refused."""
+    if serving.env:
+        raise Refused("spec.sageMaker.env may not be set for the model of an algorithm: its container has its own")
+    return Recipe(model_uri=uri, algorithm_arn=algorithm_arn, isolated=True)
+
+
+def package(name: str, recipe: Recipe, tags: list[Object]) -> Object:
+    """CreateModelPackage."""
+    source = {"AlgorithmName": recipe.algorithm_arn, "ModelDataUrl": recipe.model_uri}
+    return {"ModelPackageName": name, "SourceAlgorithmSpecification": {"SourceAlgorithms": [source]}, "Tags": tags}
 
 
 def model(name: str, spec: ModelEndpointSpec, recipe: Recipe, tags: list[Object]) -> Object:

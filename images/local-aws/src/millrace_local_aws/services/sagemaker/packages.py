@@ -9,7 +9,7 @@ from millrace_local_aws.engine.durations import duration
 from millrace_local_aws.engine.scheduler import action
 from millrace_local_aws.service import Call, Input
 from millrace_local_aws.services.sagemaker import tags
-from millrace_local_aws.services.sagemaker.algorithms import lookup
+from millrace_local_aws.services.sagemaker.algorithms import lookup, usable
 from millrace_local_aws.services.sagemaker.service import SAGEMAKER, arn_of, emit, find, invalid, listing, summary, table, view
 from millrace_local_aws.state.store import Record
 
@@ -103,7 +103,7 @@ def create_model_package(call: Call, request: Input) -> dict[str, Any]:
     arn = arn_of(call, "model-package", name)
     if table(call.world, "model-package").get(call.scope, name):
         raise invalid(f"Model Package already exists: {arn}")
-    record = _record(call.world, arn, request) | naming
+    record = _record(call.world, arn, request) | naming | _of_algorithm(call, request)
     if "ModelPackageGroupName" in naming:
         record["ModelApprovalStatus"] = request.get("ModelApprovalStatus", "PendingManualApproval")
     table(call.world, "model-package").put(call.scope, name, record)
@@ -111,6 +111,20 @@ def create_model_package(call: Call, request: Input) -> dict[str, Any]:
     wait = duration(call.world, "sagemaker.model-package/InProgress")
     call.world.scheduler.after(wait, "package.completed", scope=call.scope, name=name)
     return {"ModelPackageArn": arn}
+
+
+def _of_algorithm(call: Call, request: Input) -> dict[str, Any]:
+    """A package of what an algorithm has trained serves in the algorithm's own container."""
+    sources = request.get("SourceAlgorithmSpecification", {}).get("SourceAlgorithms", [])
+    if not sources:
+        return {}
+    algorithm = usable(call, "algorithm", sources[0]["AlgorithmName"])
+    if "InferenceSpecification" not in algorithm:
+        raise invalid(f"Algorithm {algorithm['AlgorithmArn']} has no InferenceSpecification")
+    specification = algorithm["InferenceSpecification"]
+    first, *others = specification["Containers"]
+    held = {key: sources[0][key] for key in ("ModelDataUrl", "ModelDataSource") if key in sources[0]}
+    return {"InferenceSpecification": specification | {"Containers": [first | held, *others]}}
 
 
 def _record(world: World, arn: str, request: dict[str, Any]) -> Record:

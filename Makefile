@@ -93,11 +93,11 @@ test-images: env $(TRAINER)/.ready $(CLIENTS)/.ready ## Tests of what runs in po
 
 .PHONY: images
 images: env ## Build the images (cached by the content of their inputs)
-	$(LOCAL) images operator dataset trainer smollm2
+	$(LOCAL) images operator dataset trainer smollm2 local-aws
 
 .PHONY: cluster-up
 cluster-up: env ## Start the local Kubernetes cluster with the images and the CRDs in it
-	$(LOCAL) $(UP) --kwok --images operator,dataset,trainer,smollm2
+	$(LOCAL) $(UP) --kwok --images operator,dataset,trainer,smollm2,local-aws
 	eval "$$($(LOCAL) env)" && helm upgrade --install millrace-crds charts/millrace-crds --wait --timeout 2m
 
 .PHONY: cluster-down

@@ -58,6 +58,19 @@ def test_limits_stop_strings_and_prompts_of_tokens_work_as_with_the_other_engine
     assert server.complete([1, 2, 3], max_tokens=2)["usage"]["prompt_tokens"] == 3
 
 
+def test_sagemakers_requests_are_drawn_as_with_the_other_engine(server: Running) -> None:
+    def generated(**parameters: Any) -> str:
+        asked = {"max_new_tokens": 16, "return_full_text": False, **parameters}
+        status, answer = server.post("/invocations", {"inputs": "Once upon a time", "parameters": asked})
+        assert status == 200, answer
+        return str(answer[0]["generated_text"])
+
+    greedy = generated(do_sample=False)
+    assert generated(top_k=1, seed=1) == greedy
+    drawn = [generated(top_k=10, do_sample=True, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_too_long_a_prompt_is_refused_with_the_numbers(server: Running) -> None:
     status, answer = server.post("/v1/completions", {"model": NAME, "prompt": "word " * 600, "max_tokens": 1})
     assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")

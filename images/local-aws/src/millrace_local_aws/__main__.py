@@ -1,4 +1,4 @@
-"""`python -m millrace_local_aws serve`: prints its address when it is ready, ends on SIGTERM."""
+"""`python -m millrace_local_aws serve`: prints its address when it is ready, ends on SIGTERM. `seed` fills one that serves."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ import sys
 from pathlib import Path
 
 from millrace_local_aws.run import Options, run_forever
+from millrace_local_aws.seed import seed
 from millrace_local_aws.world import Settings
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="millrace_local_aws", description="A local AWS")
-    serve = made.add_subparsers(dest="command", required=True).add_parser("serve", help="serve until SIGTERM")
+    commands = made.add_subparsers(dest="command", required=True)
+    filling = commands.add_parser("seed", help="give an account of a local AWS that serves a hub, a bucket and a role")
+    filling.add_argument("--endpoint-url", default="http://127.0.0.1:4566")
+    filling.add_argument("--account", default="123456789012")
+    filling.add_argument("--region", default="us-east-1")
+    serve = commands.add_parser("serve", help="serve until SIGTERM")
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=4566)
     serve.add_argument("--data", type=Path, help="where the state is kept; without it, nowhere")
@@ -36,6 +42,9 @@ def _announce(address: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
+    if chosen.command == "seed":
+        seed(chosen.endpoint_url, chosen.account, chosen.region)
+        return 0
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     durations, options = json.loads(chosen.durations), json.loads(chosen.runner_options)
     settings = Settings(chosen.enforce_iam, chosen.runner, options, durations, chosen.pace)

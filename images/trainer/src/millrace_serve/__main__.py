@@ -1,9 +1,13 @@
-"""`python -m millrace_serve`: serve the model in MILLRACE_MODEL_DIR until SIGTERM, and then end without losing a request."""
+"""`python -m millrace_serve`: serve the model in MILLRACE_MODEL_DIR until SIGTERM, and then end without losing a request.
+
+With the argument `serve` it is a container of SageMaker's.
+"""
 
 import asyncio
 import signal
 import sys
 import time
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -17,10 +21,10 @@ MARGIN_SECONDS = 1.0  # to end in order before the kubelet kills
 KEEP_ALIVE_SECONDS = 75.0  # longer than the usual client or proxy keeps an idle connection, so that it is never ours to close
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Exit code 0 after SIGTERM, 1 where serving could not begin, which the termination message explains."""
     try:
-        asyncio.run(serve(from_environ()))
+        asyncio.run(serve(from_environ(arguments)))
     except StartProblem as problem:
         write_termination(problem)
         sys.stderr.write(f"{problem.reason}: {problem.message}\n")
@@ -89,4 +93,4 @@ async def _drain(server: Server, site: web.TCPSite) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

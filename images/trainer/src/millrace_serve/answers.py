@@ -1,10 +1,10 @@
-"""Answers in OpenAI's shape, whole or in chunks. Pure."""
+"""Answers, whole or in chunks, in OpenAI's shape; `invocations` has another. Pure."""
 
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 DONE = b"data: [DONE]\n\n"
 
@@ -19,14 +19,31 @@ class Choice:
     tokens: int = 0
 
 
+class Look(Protocol):
+    """How one request's answers look. A choice's `text` is all of its text so far, what `grows` is told of included."""
+
+    def whole(self, choices: Sequence[Choice], prompt_tokens: int) -> Any:
+        """The body of an answer that is not streamed."""
+
+    def begins(self, choices: Sequence[Choice]) -> bytes:
+        """Server-sent events before all text."""
+
+    def grows(self, choice: Choice, text: str) -> bytes:
+        """With more of a choice, its end, or both."""
+
+    def ends(self, choices: Sequence[Choice], prompt_tokens: int) -> bytes:
+        """After all choices have ended."""
+
+
 @dataclass(frozen=True)
 class Shape:
-    """How one request's answers look."""
+    """OpenAI's Look."""
 
     id: str
     model: str
     chat: bool
     fingerprint: str
+    include_usage: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self, choices: Sequence[Choice], prompt_tokens: int) -> dict[str, Any]:
@@ -34,22 +51,28 @@ class Shape:
         kind = "chat.completion" if self.chat else "text_completion"
         return self._envelope(kind, [self._whole(choice) for choice in choices]) | {"usage": usage(choices, prompt_tokens)}
 
-    def chunk(self, index: int, text: str, finish: str | None, include_usage: bool) -> bytes:
-        """A server-sent event with more of a choice, or with its end."""
-        return self._event([self._part(index, {"content": text} if text else {}, text, finish)], include_usage)
+    def begins(self, choices: Sequence[Choice]) -> bytes:
+        """A chat's choices begin with a role."""
+        begun = [self._part(choice.index, {"role": "assistant", "content": ""}, "", None) for choice in choices]
+        return b"".join(self._event(part) for part in begun) if self.chat else b""
 
-    def role(self, index: int, include_usage: bool) -> bytes:
-        """The event with which a chat's choice begins."""
-        return self._event([self._part(index, {"role": "assistant", "content": ""}, "", None)], include_usage)
+    def grows(self, choice: Choice, text: str) -> bytes:
+        """Text and end are events of their own, as clients expect of OpenAI."""
+        told = self._event(self._part(choice.index, {"content": text}, text, None)) if text else b""
+        return told + (self._event(self._part(choice.index, {}, "", choice.finish)) if choice.finish else b"")
 
-    def usage(self, choices: Sequence[Choice], prompt_tokens: int) -> bytes:
-        """The last event where the request asked for usage: no choices, only the counts."""
-        kind = "chat.completion.chunk" if self.chat else "text_completion"
-        return event(self._envelope(kind, []) | {"usage": usage(choices, prompt_tokens)})
+    def ends(self, choices: Sequence[Choice], prompt_tokens: int) -> bytes:
+        """Where the request asked for usage, an event without choices and with the counts; then the mark of the end."""
+        if not self.include_usage:
+            return DONE
+        return event(self._envelope(self._kind(), []) | {"usage": usage(choices, prompt_tokens)}) + DONE
 
-    def _event(self, choices: list[dict[str, Any]], include_usage: bool) -> bytes:
-        content = self._envelope("chat.completion.chunk" if self.chat else "text_completion", choices)
-        return event(content | {"usage": None} if include_usage else content)
+    def _kind(self) -> str:
+        return "chat.completion.chunk" if self.chat else "text_completion"
+
+    def _event(self, part: dict[str, Any]) -> bytes:
+        content = self._envelope(self._kind(), [part])
+        return event(content | {"usage": None} if self.include_usage else content)
 
     def _envelope(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         named = {"id": self.id, "object": kind, "created": self.created, "model": self.model}

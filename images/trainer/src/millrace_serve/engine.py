@@ -14,12 +14,16 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen. Temperature 0 is greedy; a seed is a whole number from 0; `limit` is in tokens, at least 1."""
+    """How tokens are chosen. Temperature 0 is greedy; a seed is a whole number from 0; `limit` is in tokens, at least 1.
+
+    `top_k` 0 lets all tokens be drawn.
+    """
 
     limit: int
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int = 0
+    top_k: int = 0
 
 
 @dataclass(frozen=True)

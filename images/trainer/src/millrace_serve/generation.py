@@ -76,7 +76,7 @@ async def one(engine: Engine, work: Work, choice: Choice) -> AsyncGenerator[Part
     place = choice.index // work.request.n
     if work.echoes[place]:
         yield Part(choice, work.echoes[place])
-    answer = Answer(work.stops)
+    answer = Answer(work.stops, stop_shown=work.request.stop_shown)
     async with aclosing(engine.generate(work.prompts[place], _sampling(work, choice.index))) as pieces:
         async for piece in pieces:
             choice.tokens += piece.tokens
@@ -91,7 +91,8 @@ async def one(engine: Engine, work: Work, choice: Choice) -> AsyncGenerator[Part
 def _sampling(work: Work, index: int) -> Sampling:
     """Choices of one request differ, and are the same again with the same seed."""
     request = work.request
-    return Sampling(work.limits[index // request.n], request.temperature, request.top_p, request.seed + index)
+    limit = work.limits[index // request.n]
+    return Sampling(limit, request.temperature, request.top_p, request.seed + index, request.top_k)
 
 
 async def parts(engine: Engine, work: Work, choices: Sequence[Choice]) -> AsyncGenerator[Part, None]:

@@ -109,13 +109,13 @@ class LlamaEngine:
 
 
 def completion(prompt: Sequence[int], sampling: Sampling) -> dict[str, Any]:
-    """The request to llama.cpp: temperature first and top_p after it, as OpenAI has it, and none of its other samplers."""
+    """The request to llama.cpp: temperature first and top_p after it, as OpenAI has it, and no other samplers but top_k."""
     return {
         "prompt": list(prompt),
         "n_predict": sampling.limit,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "top_k": 1 if sampling.temperature == 0 or sampling.top_p == 0 else 0,
+        "top_k": 1 if sampling.temperature == 0 or sampling.top_p == 0 else sampling.top_k,
         "samplers": ["top_k", "temperature", "top_p"],
         "seed": sampling.seed % RANDOM_SEED,
         "stream": True,

@@ -48,6 +48,7 @@ class Request:
     """What both kinds of request have in common.
 
     `limit` is the number of tokens asked for, None where the request names none; `most` is what the endpoint allows, 0 for any.
+    With `stop_shown` a stop string is part of the answer that it ends.
     """
 
     limit: int | None
@@ -59,6 +60,8 @@ class Request:
     stops: tuple[str, ...]
     stream: bool
     include_usage: bool
+    top_k: int = 0
+    stop_shown: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ class Sampler:
         self._random = np.random.default_rng(sampling.seed)
 
     def choose(self, logits: Logits) -> int:
-        """The most likely token at temperature 0, else one drawn from the most likely ones that make up `top_p`."""
+        """The most likely token at temperature 0, else one drawn from those of the `top_k` likeliest that make up `top_p`."""
         if self._sampling.temperature == 0 or self._sampling.top_p == 0:
             return int(logits.argmax())
         probabilities = softmax(logits, self._sampling.temperature)
-        order = np.argsort(-probabilities, kind="stable")
-        return int(order[pick(probabilities[order], self._sampling.top_p, self._random.random())])
+        order = np.argsort(-probabilities, kind="stable")[: self._sampling.top_k or None]
+        falling = probabilities[order] / probabilities[order].sum()
+        return int(order[pick(falling, self._sampling.top_p, self._random.random())])
 
 
 def softmax(logits: Logits, temperature: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -11,10 +11,11 @@ from contextlib import aclosing
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from millrace_serve.answers import DONE, Choice, Shape, event
+from millrace_serve import invocations
+from millrace_serve.answers import Choice, Look, Shape, event
 from millrace_serve.engine import Engine, EngineError
 from millrace_serve.gate import Gate
-from millrace_serve.generation import Part, Work, prepare, stream_of
+from millrace_serve.generation import Work, prepare, stream_of
 from millrace_serve.life import Life, State
 from millrace_serve.log import say
 from millrace_serve.metrics import Metrics
@@ -51,6 +52,8 @@ class Server:
         app.router.add_get("/v1/models/{name:.+}", self._model)
         app.router.add_post("/v1/completions", self._completions)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/ping", self._ready)
+        app.router.add_post(invocations.PATH, self._invocations)
         return app
 
     def _set_gauges(self) -> None:
@@ -93,7 +96,7 @@ class Server:
         asked = read_completion(body, self.settings.model_name, self.settings.parameters.maxTokens)
         engine = self._engine()
         work = await prepare(engine, asked.common, "prompt", asked.prompts, echo=asked.echo)
-        return await self._answer(request, engine, work, chat=False)
+        return await self._answer(request, engine, work, self._shape(request, work, chat=False))
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await self._body(request)
@@ -101,7 +104,15 @@ class Server:
         engine = self._engine()
         prompt = await engine.chat(asked.messages)
         work = await prepare(engine, asked.common, "messages", [prompt.text], stops=prompt.stops)
-        return await self._answer(request, engine, work, chat=True)
+        return await self._answer(request, engine, work, self._shape(request, work, chat=True))
+
+    async def _invocations(self, request: web.Request) -> web.StreamResponse:
+        body = await self._body(request)
+        asked = invocations.read_generation(body, self.settings.parameters.maxTokens)
+        engine = self._engine()
+        prompt = asked.fitted(await engine.encode(asked.inputs), engine.context)
+        work = await prepare(engine, asked.common, "inputs", [prompt])
+        return await self._answer(request, engine, work, invocations.GeneratedShape(asked))
 
     async def _body(self, request: web.Request) -> object:
         try:
@@ -116,22 +127,22 @@ class Server:
 
     # Answers
 
-    async def _answer(self, request: web.Request, engine: Engine, work: Work, chat: bool) -> web.StreamResponse:
-        shape = Shape(f"{'chatcmpl' if chat else 'cmpl'}-{request['id']}", self.settings.model_name, chat, self._fingerprint())
+    def _shape(self, request: web.Request, work: Work, *, chat: bool) -> Shape:
+        name, fingerprint = self.settings.model_name, self.settings.model_digest.removeprefix("sha256:")[:12]
+        return Shape(f"{'chatcmpl' if chat else 'cmpl'}-{request['id']}", name, chat, fingerprint, work.request.include_usage)
+
+    async def _answer(self, request: web.Request, engine: Engine, work: Work, look: Look) -> web.StreamResponse:
         choices = work.choices()
         deadline = asyncio.get_running_loop().time() + self.settings.parameters.requestTimeoutSeconds
         try:
             async with self.gate.place(deadline):
                 if work.request.stream:
-                    return await self._stream(request, self._events(request, engine, work, choices, shape), deadline)
+                    return await self._stream(request, self._events(request, engine, work, choices, look), deadline)
                 async with asyncio.timeout_at(deadline):
                     await self._collect(request, engine, work, choices)
-                return web.json_response(shape.whole(choices, work.prompt_tokens))
+                return web.json_response(look.whole(choices, work.prompt_tokens))
         finally:
             self._count(request, work, choices)
-
-    def _fingerprint(self) -> str:
-        return self.settings.model_digest.removeprefix("sha256:")[:12]
 
     async def _collect(self, request: web.Request, engine: Engine, work: Work, choices: list[Choice]) -> None:
         async with aclosing(stream_of(engine, work, choices)) as parts:
@@ -149,22 +160,23 @@ class Server:
                     await response.write(part)
         except (EngineError, TimeoutError) as error:
             # The status line is gone; OpenAI's clients raise on an event with an error in it.
-            failure = _failure(error)
-            request["failed"] = failure.status
-            await response.write(event(failure.body()))
+            status, body = _said(request, _failure(error))
+            request["failed"] = status
+            await response.write(event(body))
         return response
 
     async def _events(
-        self, request: web.Request, engine: Engine, work: Work, choices: list[Choice], shape: Shape
+        self, request: web.Request, engine: Engine, work: Work, choices: list[Choice], look: Look
     ) -> AsyncGenerator[bytes, None]:
-        include = work.request.include_usage
-        if shape.chat:
-            yield b"".join(shape.role(choice.index, include) for choice in choices)
+        if begun := look.begins(choices):
+            yield begun
         async with aclosing(stream_of(engine, work, choices)) as parts:
             async for part in parts:
                 self._seen(request)
-                yield _chunks(part, shape, include)
-        yield (shape.usage(choices, work.prompt_tokens) if include else b"") + DONE
+                part.choice.text += part.text
+                yield look.grows(part.choice, part.text)
+        if end := look.ends(choices, work.prompt_tokens):
+            yield end
 
     def _seen(self, request: web.Request) -> None:
         if "first" not in request:
@@ -200,14 +212,14 @@ class Server:
         try:
             return await handler(request)
         except web.HTTPException as error:
-            return _error(ApiError(error.status, error.reason), dict(error.headers))
+            return _error(request, ApiError(error.status, error.reason), dict(error.headers))
         except (ApiError, EngineError, TimeoutError, UnicodeEncodeError) as error:
-            return _error(_failure(error), {})
+            return _error(request, _failure(error), {})
         except ConnectionResetError:
             raise
         except Exception as error:  # a defect of ours must neither end the server nor show a traceback to clients
             say("defect", id=request["id"], error=f"{type(error).__name__}: {error}"[:500])
-            return _error(ApiError(500, "internal error"), {})
+            return _error(request, ApiError(500, "internal error"), {})
 
     def _dress(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers["x-request-id"] = request["id"]
@@ -222,16 +234,10 @@ class Server:
         path = _label(request)
         self.metrics.requests.labels(path, str(status)).inc()
         self.metrics.seconds.labels(path).observe(seconds)
-        if path.startswith("/v1/"):
+        if path.startswith(("/v1/", invocations.PATH)):
             facts = {name: request[name] for name in ("prompt", "completion") if name in request}
             first = {"firstSeconds": round(request["first"], 6)} if "first" in request else {}
             say("request", id=request["id"], path=path, code=status, seconds=round(seconds, 6), **first, **facts)
-
-
-def _chunks(part: Part, shape: Shape, include_usage: bool) -> bytes:
-    """Text and end are events of their own, as clients expect of OpenAI."""
-    text = shape.chunk(part.choice.index, part.text, None, include_usage) if part.text else b""
-    return text + (shape.chunk(part.choice.index, "", part.choice.finish, include_usage) if part.choice.finish else b"")
 
 
 def _failure(error: Exception) -> ApiError:
@@ -244,11 +250,20 @@ def _failure(error: Exception) -> ApiError:
     return ApiError(500, str(error), code="engine_error")
 
 
-def _error(error: ApiError, headers: dict[str, str]) -> web.Response:
+def _said(request: web.Request, error: ApiError) -> tuple[int, dict[str, object]]:
+    """Status and body of an error, in the words of the interface that was used."""
+    if request.path != invocations.PATH:
+        return error.status, error.body()
+    told = invocations.failure(error)
+    return told.status, invocations.failure_body(told)
+
+
+def _error(request: web.Request, error: ApiError, headers: dict[str, str]) -> web.Response:
     kept = {name: value for name, value in headers.items() if name.lower() == "allow"}
     if error.retry_after:
         kept["Retry-After"] = str(error.retry_after)
-    return web.json_response(error.body(), status=error.status, headers=kept)
+    status, body = _said(request, error)
+    return web.json_response(body, status=status, headers=kept)
 
 
 def _label(request: web.Request) -> str:

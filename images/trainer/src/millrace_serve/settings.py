@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from millrace_serve.problems import StartProblem
 DEVICES = ("auto", "cpu", "cuda")
 MAY_BE_ZERO = frozenset({"maxConcurrency", "maxQueue", "maxTokens", "contextLength", "threads"})
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+SAGEMAKER = "serve"
+MODEL_OF_SAGEMAKER = Path("/opt/ml/model")
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,22 @@ class Settings:
     parameters: Parameters = field(default_factory=Parameters)
 
 
-def from_environ() -> Settings:
-    """This process's settings; raises StartProblem(BadParameter) that names the variable."""
-    return read_settings(os.environ)
+def from_environ(arguments: Sequence[str] = ()) -> Settings:
+    """This process's settings; raises StartProblem(BadParameter) that names the variable, or for arguments that mean nothing."""
+    if not arguments:
+        return read_settings(os.environ)
+    if list(arguments) != [SAGEMAKER]:
+        raise StartProblem(
+            "BadParameter", f"the only argument is {SAGEMAKER!r}, which SageMaker gives, not {' '.join(arguments)!r}"
+        )
+    return read_settings(on_sagemaker(os.environ))
+
+
+def on_sagemaker(environ: Mapping[str, str], folder: Path = MODEL_OF_SAGEMAKER) -> dict[str, str]:
+    """SageMaker's container contract in our variables. Where it brought no model, the one in the image is served."""
+    told = {"MILLRACE_MODEL_NAME": "model", "MILLRACE_PORT": environ.get("SAGEMAKER_BIND_TO_PORT", ""), **environ}
+    brought = folder.is_dir() and any(folder.iterdir())
+    return {**told, "MILLRACE_MODEL_DIR": str(folder)} if brought or not environ.get("MILLRACE_MODEL_DIR") else told
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

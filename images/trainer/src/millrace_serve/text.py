@@ -5,15 +5,15 @@ from collections.abc import Sequence
 
 
 class StopFinder:
-    """Holds back text that may be the beginning of a stop string; `found` once one was seen."""
+    """Holds back text that may be the beginning of a stop string, which itself is `shown` or not; `found` once one was seen."""
 
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stops)
+    def __init__(self, stops: Sequence[str], *, shown: bool = False) -> None:
+        self._stops, self._shown = tuple(stops), shown
         self._held = ""
         self.found = False
 
     def feed(self, text: str) -> str:
-        """The text that may be shown; all before the earliest stop string when there is one."""
+        """The text that may be shown; all up to the earliest stop string when there is one."""
         if self.found:
             return ""
         self._held += text
@@ -28,8 +28,10 @@ class StopFinder:
         return "" if self.found else self._take(len(self._held))
 
     def _earliest(self) -> int | None:
-        places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
-        return min(places, default=None)
+        """Where the text ends for it."""
+        places = [(place, len(stop)) for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        place, length = min(places, default=(None, 0))
+        return place if place is None or not self._shown else place + length
 
     def _overlap(self) -> int:
         """Length of the longest end of the held text with which a stop string begins."""
@@ -47,10 +49,10 @@ class StopFinder:
 class Answer:
     """One choice as it grows: bytes in, text to show out."""
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], *, stop_shown: bool = False) -> None:
         # A character split between two pieces appears with the second; bytes that are no UTF-8 at all become U+FFFD.
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._stop = StopFinder(stops)
+        self._stop = StopFinder(stops, shown=stop_shown)
 
     @property
     def stopped(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
-from millrace.cli.local import builds, control_plane, node, packages, status, teardown
+from millrace.cli.local import aws, builds, control_plane, node, packages, status, teardown
 from millrace.cli.local.archives import Image, ensure_busybox
 from millrace.cli.local.errors import LocalError
 from millrace.cli.local.external import check_and_push
@@ -36,10 +36,13 @@ from millrace.cli.local.up import add_kueue, build_programs, load, up, wait_node
 app = typer.Typer(help="A real Kubernetes cluster on this machine.", no_args_is_help=True, pretty_exceptions_enable=False)
 node_app = typer.Typer(help="Stop and start single nodes, for fault tests.", no_args_is_help=True)
 app.add_typer(node_app, name="node")
+aws_app = typer.Typer(help="A local AWS in the cluster, whose jobs and endpoints run as pods.", no_args_is_help=True)
+app.add_typer(aws_app, name="aws")
 
 CHART_IMAGES = ("operator", "trainer", "dataset")
 P = ParamSpec("P")
 Name = Annotated[str, typer.Option("--name", help="The cluster's name.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Where the local AWS is.")]
 
 
 def reported(command: Callable[P, None]) -> Callable[P, None]:
@@ -244,6 +247,35 @@ def node_start_command(node_name: str, name: Name = "default") -> None:
     with Steps(1).step(f"Starting {node_name}"):
         node.start(cluster, options, number, builds.ensure_kubernetes(), ensure_busybox())
         wait_node(cluster, options, number)
+
+
+@aws_app.command("up")
+@reported
+def aws_up_command(
+    namespace: Namespace = aws.IMAGE,
+    name: Name = "default",
+    images: Annotated[
+        list[str] | None, typer.Option("--image", help="PATTERN=IMAGE: what runs in place of images that jobs and models name.")
+    ] = None,
+) -> None:
+    """Installs the local AWS, waits until it answers and fills JumpStart's hub; one that is there is left as it is."""
+    place = aws.Place(_existing(name)[0], namespace)
+    address = aws.up(place, known_images(), dict(aws.pair(text) for text in images or ()))
+    typer.echo(aws.how_to(place, address))
+
+
+@aws_app.command("values")
+@reported
+def aws_values_command(namespace: Namespace = aws.IMAGE, name: Name = "default") -> None:
+    """Prints values for the chart that point the operator at it: helm install ... -f <(millrace local aws values)."""
+    typer.echo(json.dumps(aws.values(aws.Place(_existing(name)[0], namespace)), indent=2))
+
+
+@aws_app.command("down")
+@reported
+def aws_down_command(namespace: Namespace = aws.IMAGE, name: Name = "default") -> None:
+    """Takes the local AWS away, with its state, its data plane and its namespace."""
+    aws.down(aws.Place(_existing(name)[0], namespace))
 
 
 def _existing(name: str) -> tuple[Cluster, Options]:

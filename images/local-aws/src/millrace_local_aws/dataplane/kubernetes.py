@@ -7,10 +7,9 @@ again by label after a restart.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import aiohttp
 
 from millrace_local_aws.dataplane import manifests
 from millrace_local_aws.dataplane.manifests import LABEL, MAIN, TASK, Placement, name_of
-from millrace_local_aws.dataplane.runner import Answer, Ended, EndpointTask, Runner, TrainingTask
+from millrace_local_aws.dataplane.runner import UNHEALTHY, Answer, Ended, EndpointTask, Runner, TrainingTask
 
 if TYPE_CHECKING:
     from millrace_local_aws.world import World
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 LOOK_SECONDS = 0.5
+AGAIN_SECONDS = 1.0
+LAST_LINES_SECONDS = 5.0
 _NO_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 Pod = dict[str, Any]
 
@@ -77,27 +78,30 @@ class Kubernetes(Runner):
         world.data_plane = self
         self._spawn(self._look_forever())
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        return task
 
     def _path(self, group: str, kind: str, name: str = "") -> str:
         return f"/{group}/namespaces/{self._place.namespace}/{kind}" + (f"/{name}" if name else "")
 
     async def _create(self, group: str, kind: str, manifest: dict[str, Any]) -> None:
         """What is there already is ours: names are made of task ids."""
-        while True:
-            try:
-                await self._api.call("POST", self._path(group, kind), manifest, good=(409,))
-                return
-            except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-                LOG.warning("cannot create %s: %s", kind, error)
-                await asyncio.sleep(1)
+        await self._until_done("POST", self._path(group, kind), manifest, good=(409,))
 
     async def _delete(self, group: str, kind: str, name: str) -> None:
-        with contextlib.suppress(aiohttp.ClientError, ConnectionError):
-            await self._api.call("DELETE", self._path(group, kind, name) + "?propagationPolicy=Background", good=(404,))
+        await self._until_done("DELETE", self._path(group, kind, name) + "?propagationPolicy=Background", good=(404,))
+
+    async def _until_done(self, method: str, path: str, body: Any = None, *, good: tuple[int, ...]) -> None:
+        while True:
+            try:
+                await self._api.call(method, path, body, good)
+                return
+            except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+                LOG.warning("%s", error)
+                await asyncio.sleep(AGAIN_SECONDS)
 
     # Training
 
@@ -123,9 +127,18 @@ class Kubernetes(Runner):
 
     def stored(self, task: str, failure: str | None) -> None:
         """All files of an ended task are in S3."""
-        found = self._training.pop(task, None)
-        if found is not None:
-            self._world.reports.training_ended(task, Ended(found.exit_code or 0, failure))
+        found = self._training.get(task)
+        if found is not None and not found.stored:
+            found.stored = True
+            self._spawn(self._ended(task, found, failure))
+
+    async def _ended(self, task: str, found: Followed, failure: str | None) -> None:
+        """The metrics are in the log: its last lines may be on their way."""
+        if found.log is not None:
+            await asyncio.wait({found.log}, timeout=LAST_LINES_SECONDS)
+        self._training.pop(task, None)
+        self._world.reports.training_ended(task, Ended(found.exit_code or 0, failure))
+        self._world.store.commit()
 
     def _lost(self, task: str, why: str | None = None) -> None:
         self._training.pop(task, None)
@@ -138,7 +151,7 @@ class Kubernetes(Runner):
         while True:
             try:
                 listed = await self._api.call("GET", self._path("api/v1", "pods") + f"?labelSelector={LABEL}%3Ddata-plane")
-                self._look({pod["metadata"]["annotations"][TASK]: pod for pod in listed["items"]})
+                self._look(_by_task(listed["items"]))
                 self._world.store.commit()
             except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
                 LOG.warning("cannot list pods: %s", error)
@@ -156,39 +169,53 @@ class Kubernetes(Runner):
             elif followed.found or followed.adopted:
                 self._lost(task)
         for task, followed in list(self._serving.items()):
-            if task in pods:
-                self._look_at_serving(task, followed, pods[task])
+            self._look_at_serving(task, followed, pods.get(task))
+        for task in pods.keys() - self._serving.keys():
+            self._look_at_unknown(task, pods[task])
+
+    def _look_at_unknown(self, task: str, pod: Pod) -> None:
+        """An endpoint that was deleted while we were not there to hear of it."""
+        if _is_endpoint(task) and not _is_going(pod):
+            self._spawn(self._delete("apis/apps/v1", "deployments", name_of(task)))
 
     def _follow(self, task: str, followed: Followed, pod: Pod) -> None:
-        if not followed.logging and (main := _main(pod)) is not None and ("running" in main or "terminated" in main):
-            followed.logging = True
-            self._spawn(self._log(task, pod["metadata"]["name"]))
+        """The log of each container that has begun, also of one that was started again."""
+        status = _status(pod, MAIN)
+        which = (pod["metadata"]["name"], status.get("restartCount", 0))
+        if which != followed.logged and status.get("state", {}).keys() & {"running", "terminated"}:
+            followed.logged = which
+            followed.log = self._spawn(self._log(task, pod["metadata"]["name"]))
 
     def _look_at_training(self, task: str, followed: Followed, pod: Pod) -> None:
         self._follow(task, followed, pod)
-        main = _main(pod) or {}
+        main = _status(pod, MAIN).get("state", {})
         if _no_image(pod):
             self._lost(task, f"Cannot pull image: {_no_image(pod)}")
         elif "terminated" in main and followed.exit_code is None:
             followed.exit_code = int(main["terminated"]["exitCode"])
-        elif pod["status"].get("phase") in ("Succeeded", "Failed"):
+        elif pod["status"].get("phase") in ("Succeeded", "Failed") and not followed.stored:
             # The container beside would have reported before it ended.
             self._lost(task)
 
-    def _look_at_serving(self, task: str, followed: Followed, pod: Pod) -> None:
+    def _look_at_serving(self, task: str, followed: Followed, pod: Pod | None) -> None:
+        followed.address = _address(pod) if pod is not None else ""
+        if pod is None:
+            return
         self._follow(task, followed, pod)
-        ready = any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", []))
-        followed.address = pod["status"].get("podIP", "") if ready else ""
-        if ready and not followed.ready:
+        if followed.address and not followed.ready:
             followed.ready = True
             self._world.reports.endpoint_ready(task)
-        elif _no_image(pod):
-            self._world.reports.endpoint_failed(task, f"Cannot pull image: {_no_image(pod)}")
+        elif not followed.ready and (why := _no_image(pod)):
+            self._world.reports.endpoint_failed(task, f"Cannot pull image: {why}")
+        elif not followed.ready and (said := _end_of(pod)) is not None:
+            self._world.reports.log(task, said)
+            self._world.reports.endpoint_failed(task, UNHEALTHY.format(variant=task.rpartition("/")[2]))
 
     async def _log(self, task: str, pod: str) -> None:
         path = self._path("api/v1", "pods", pod) + f"/log?container={MAIN}&follow=true"
         try:
             async with self._api.request("GET", path) as answer:
+                answer.raise_for_status()
                 async for line in answer.content:
                     self._world.reports.log(task, [line.decode(errors="replace").rstrip("\n")])
                     self._world.store.commit()
@@ -199,12 +226,19 @@ class Kubernetes(Runner):
 
     def start_endpoint(self, task: EndpointTask) -> None:
         if task.id not in self._serving:
-            self._serving[task.id] = Followed()
-            self._spawn(self._create("apis/apps/v1", "deployments", manifests.serving(self._place, task)))
+            made = self._spawn(self._create("apis/apps/v1", "deployments", manifests.serving(self._place, task)))
+            self._serving[task.id] = Followed(made=made)
 
     def stop_endpoint(self, task: str) -> None:
-        if self._serving.pop(task, None) is not None:
-            self._spawn(self._delete("apis/apps/v1", "deployments", name_of(task)))
+        followed = self._serving.pop(task, None)
+        if followed is not None:
+            self._spawn(self._undo(task, followed))
+
+    async def _undo(self, task: str, followed: Followed) -> None:
+        """After what may be under way: a Deployment that is made behind its deletion would stay."""
+        if followed.made is not None:
+            await asyncio.wait({followed.made})
+        await self._delete("apis/apps/v1", "deployments", name_of(task))
 
     async def invoke(self, task: str, body: bytes, headers: Mapping[str, str], path: str = "/invocations") -> Answer:
         followed = self._serving.get(task)
@@ -227,10 +261,13 @@ class Kubernetes(Runner):
 class Followed:
     """What is known of a task."""
 
-    def __init__(self, *, adopted: bool = False) -> None:
+    def __init__(self, *, adopted: bool = False, made: asyncio.Task[None] | None = None) -> None:
         self.adopted = adopted
+        self.made = made
         self.found = False
-        self.logging = False
+        self.logged: tuple[str, int] | None = None
+        self.log: asyncio.Task[None] | None = None
+        self.stored = False
         self.ready = False
         self.address = ""
         self.signal: str | None = None
@@ -252,9 +289,34 @@ def _statuses(pod: Pod) -> list[dict[str, Any]]:
     return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
 
 
-def _main(pod: Pod) -> dict[str, Any] | None:
-    """The state of the user's container."""
-    return next((one["state"] for one in _statuses(pod) if one["name"] == MAIN), None)
+def _status(pod: Pod, name: str) -> dict[str, Any]:
+    """Of a container by its name; {} before there is one."""
+    return next((one for one in _statuses(pod) if one["name"] == name), {})
+
+
+def _by_task(pods: list[Pod]) -> dict[str, Pod]:
+    """Of two pods of one task the one that stays."""
+    return {pod["metadata"]["annotations"][TASK]: pod for pod in sorted(pods, key=_is_going, reverse=True)}
+
+
+def _is_going(pod: Pod) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def _is_endpoint(task: str) -> bool:
+    return task.count("/") == 4
+
+
+def _address(pod: Pod) -> str:
+    """Where it answers; "" while it does not."""
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", []))
+    return str(pod["status"].get("podIP", "")) if ready and not _is_going(pod) else ""
+
+
+def _end_of(pod: Pod) -> list[str] | None:
+    """What is said of a container that has ended and is started again: one that could not be started at all has no log."""
+    ends = [one["lastState"]["terminated"] for one in _statuses(pod) if "terminated" in one.get("lastState", {})]
+    return [str(end["message"]) for end in ends if end.get("message")] if ends else None
 
 
 def _no_image(pod: Pod) -> str:

@@ -9,6 +9,8 @@ from pydantic import Field
 from millrace.api.common import Model
 
 InstanceType = Annotated[str, Field(max_length=64, pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")]
+InstanceTypes = Annotated[list[InstanceType], Field(min_length=1, max_length=8)]
+"""In the order in which they are tried."""
 NetworkID = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[-0-9a-zA-Z]+$")]
 
 
@@ -19,3 +21,10 @@ class Vpc(Model):
     security_group_ids: list[NetworkID] = Field(
         alias="securityGroupIDs", min_length=1, max_length=5, description="Security groups."
     )
+
+
+class PassedOver(Model):
+    """An instance type that could not be had."""
+
+    instance_type: str = Field(description="The instance type.")
+    reason: str = Field(max_length=512, description="What AWS said.")

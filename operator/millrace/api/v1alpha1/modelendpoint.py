@@ -21,7 +21,7 @@ from millrace.api.common import (
 )
 from millrace.api.pods import EnvVar, PodPlacement, PodResources, PullPolicy
 from millrace.api.resource import AGE, Column, Kind, summary_columns
-from millrace.api.sagemaker import InstanceType, Vpc
+from millrace.api.sagemaker import InstanceTypes, PassedOver, Vpc
 
 MEMBERS = ("kubernetes", "sageMaker")
 MODELS = ("trainingJobRef", "uri", "jumpStart", "marketplace")
@@ -188,10 +188,8 @@ class SageMakerServing(Model):
     """The endpoint as instances of SageMaker."""
 
     role_arn: RoleARN = Field(alias="roleARN", description="Role that SageMaker pulls the image and reads the model as.")
-    instance_types: list[InstanceType] | None = Field(
+    instance_types: InstanceTypes | None = Field(
         default=None,
-        min_length=1,
-        max_length=8,
         description="The first one that there is quota and capacity for; a hub model's own default when not given.",
     )
     override_instance_types: bool = Field(
@@ -312,13 +310,6 @@ class ServedModel(Model):
     digest: str | None = Field(default=None, description="Its digest, where it is known before it is read.")
     training_job: str | None = Field(default=None, description="TrainingJob that made it.")
     run_id: str | None = Field(default=None, alias="runID", description="Run of that TrainingJob.")
-
-
-class PassedOver(Model):
-    """An instance type that could not be had."""
-
-    instance_type: str = Field(description="The instance type.")
-    reason: str = Field(max_length=512, description="What AWS said.")
 
 
 class HostedStatus(Model):

@@ -201,6 +201,76 @@ async def test_a_quota_is_waited_for_and_named(still: LocalAws) -> None:
         await world.until("Succeeded")
 
 
+PRODUCT = "prod-command-tuning"
+
+
+def publish(still: LocalAws) -> str:
+    """A vendor's algorithm; gives its ARN."""
+    epochs = {"IntegerParameterRangeSpecification": {"MinValue": "1", "MaxValue": "10"}}
+    takes = {
+        "TrainingImage": "repo/vendor:1",
+        "SupportedTrainingInstanceTypes": ["ml.g5.2xlarge"],
+        "SupportedHyperParameters": [{"Name": "epochs", "Type": "Integer", "IsRequired": True, "Range": epochs}],
+        "TrainingChannels": [
+            {
+                "Name": "train",
+                "IsRequired": True,
+                "SupportedContentTypes": ["application/jsonlines"],
+                "SupportedInputModes": ["File"],
+            }
+        ],
+    }
+    return str(still.admin.publish_algorithm({"AlgorithmName": "command-tuning", "TrainingSpecification": takes}, PRODUCT))
+
+
+async def test_a_subscription_that_comes_later_is_picked_up(still: LocalAws) -> None:
+    bought = {"algorithm": {"algorithmARN": publish(still)}}
+    async with a_world(still, sageMaker=bought, parameters={"epochs": "3"}) as world:
+        for _ in range(3):
+            await world.once()
+            assert (world.reason, world.jobs()) == ("NotSubscribed", {})
+        assert PRODUCT in (conditions.find(world.told["conditions"], "Succeeded") or {})["message"]
+        still.admin.subscribe(PRODUCT, account=ACCOUNT)
+        await world.until("Succeeded")
+        assert world.jobs() == {"gpt-0a1b2c-1": "Completed"}
+        assert still.admin.requests("sagemaker.DescribeAlgorithm") == 1, "what it takes is read once"
+
+
+@pytest.mark.proves("15.8")
+async def test_what_the_algorithm_does_not_take_is_refused_before_anything_is_made(still: LocalAws) -> None:
+    bought = {"algorithm": {"algorithmARN": publish(still)}, "instanceTypes": ["ml.g5.2xlarge", "ml.m5.large"]}
+    still.admin.subscribe(PRODUCT, account=ACCOUNT)
+    async with a_world(still, sageMaker=bought, parameters={"epochs": "11", "lr": "1"}) as world:
+        await world.once()
+        said = conditions.find(world.told["conditions"], "Succeeded") or {}
+        assert (said["reason"], said["status"]) == ("UnfitForAlgorithm", "False")
+        assert (conditions.find(world.told["conditions"], "Stalled") or {})["status"] == "True"
+        for part in ("ml.m5.large is not among", "'11' is not between 1 and 10", "lr is unknown"):
+            assert part in said["message"]
+        assert still.admin.requests("sagemaker.CreateTrainingJob") == 0
+        world.change(
+            parameters={"epochs": "3"}, sageMaker={**world.object["spec"]["sageMaker"], "instanceTypes": ["ml.g5.2xlarge"]}
+        )
+        await world.until("Succeeded")
+        made = still.client("sagemaker", account=ACCOUNT).describe_training_job(TrainingJobName="gpt-0a1b2c-1")
+        assert made["AlgorithmSpecification"]["AlgorithmName"] == bought["algorithm"]["algorithmARN"]
+        world.change(runID="again", parameters={"epochs": "0"})
+        await world.once()
+        await world.once()
+        assert (world.reason, "attempt" in world.told) == ("UnfitForAlgorithm", False), "not begun: it may be corrected"
+        world.change(parameters={"epochs": "1"})
+        await world.until("Succeeded")
+        assert world.jobs() == {"gpt-0a1b2c-1": "Completed", "gpt-0a1b2c-2": "Completed"}
+
+
+async def test_an_algorithm_that_the_region_has_not_is_told(still: LocalAws) -> None:
+    missing = "arn:aws:sagemaker:us-east-1:999999999999:algorithm/none"
+    async with a_world(still, sageMaker={"algorithm": {"algorithmARN": missing}}) as world:
+        await world.once()
+        assert world.reason == "UnfitForAlgorithm"
+        assert world.jobs() == {}
+
+
 FIRST, SECOND = "ml.g5.2xlarge", "ml.m5.large"
 TWO = {"instanceTypes": [FIRST, SECOND]}
 

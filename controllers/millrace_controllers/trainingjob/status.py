@@ -15,6 +15,7 @@ from millrace.engine.clock import seconds_since, stamp
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
 from millrace_controllers.trainingjob import instances, plan, progress
+from millrace_controllers.trainingjob.errors import UnfitForAlgorithm
 from millrace_controllers.trainingjob.observed import JobState, Observed, ResolvedInput
 from millrace_controllers.trainingjob.plan import Decision, End, running_seconds
 from millrace_controllers.trainingjob.state import State
@@ -93,6 +94,11 @@ JOB_REFUSED = Reason(
     "SageMaker could not run the job as it was asked for; the message is its own, and another attempt would only repeat it.",
     "Correct what the message names under a new spec.runID.",
 )
+UNFIT_FOR_ALGORITHM = Reason(
+    "UnfitForAlgorithm",
+    "The algorithm does not take an instance type, hyperparameter or channel of the spec, or misses one; nothing was made.",
+    "Correct what the message names; the run starts by itself.",
+)
 COST_EXCEEDED = Reason(
     "CostExceeded",
     "The run has cost limits.maxCostUSD by the operator's price table and was stopped.",
@@ -149,7 +155,8 @@ BY_STATE = {
     State.COST_EXCEEDED: COST_EXCEEDED,
     State.NO_CAPACITY: NO_CAPACITY,
 }
-REASONS = tuple({r.name: r for r in (*BY_STATE.values(), *REPORTED.values()) if r is not reasons.SUSPENDED}.values())
+_OWN = (*BY_STATE.values(), UNFIT_FOR_ALGORITHM, *REPORTED.values())
+REASONS = tuple({r.name: r for r in _OWN if r is not reasons.SUSPENDED}.values())
 
 AT_ONCE = 0.1
 """Seconds to the pass that acts on what this one wrote down: our own write wakes nobody."""
@@ -312,10 +319,13 @@ def settled(old: Object) -> Outcome:
 
 
 NEW_RUN = (
-    "completionTime", "attemptStartTime", "progress", "metrics", "checkpoint", "model", "lineage", "restarts", "retryAfter",
-    "runningSeconds", "externalID", "startTime", "instanceType", "passedOver", "usage", "cost",
+    "attempt", "completionTime", "attemptStartTime", "progress", "metrics", "checkpoint", "model", "lineage", "restarts",
+    "retryAfter", "runningSeconds", "externalID", "startTime", "instanceType", "passedOver", "usage", "cost",
 )  # fmt: skip
-"""Fields that a new run begins without. Attempt numbers go on: they are never reused."""
+"""Fields that a new run begins without. Attempt numbers go on, from `endedAttempt`: they are never reused.
+
+Without an attempt the run has not started, and what does not fit may yet be changed.
+"""
 
 
 def new_run(run_id: str, old: Object) -> Outcome:
@@ -336,11 +346,14 @@ def deleting(message: str, old: Object) -> Outcome:
     return Outcome((Verdict("Succeeded", "Unknown", name, message), goes), requeue_after=5)
 
 
-def explain(obj: Object, _: BaseException) -> tuple[Verdict, ...] | None:
-    """The shared reasons say enough of every error, but an error while tidying up changes nothing of how a run ended."""
+def explain(obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
+    """The shared reasons say enough of most errors, but an error while tidying up changes nothing of how a run ended."""
     old = obj.get("status") or {}
     if old.get("completionTime") and not obj["metadata"].get("deletionTimestamp"):
         return settled(old).conditions
+    if isinstance(error, UnfitForAlgorithm):
+        name = UNFIT_FOR_ALGORITHM.name
+        return Verdict("Succeeded", "False", name, error.message), Verdict("Stalled", "True", name, error.message)
     return None
 
 

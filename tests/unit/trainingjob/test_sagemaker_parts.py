@@ -14,7 +14,7 @@ from botocore.validate import validate_parameters
 from millrace.api.v1alpha1.trainingjob import TrainingJobSpec
 from millrace.engine.clock import stamp
 from millrace_controllers.trainingjob import instances, plan
-from millrace_controllers.trainingjob.backends.sagemaker import observe, record, request
+from millrace_controllers.trainingjob.backends.sagemaker import algorithm, observe, record, request
 from millrace_controllers.trainingjob.observed import Attempt, CloudJob, JobState, Observed, ResolvedInput
 from millrace_controllers.trainingjob.plan import Do
 from millrace_controllers.trainingjob.state import State
@@ -247,6 +247,64 @@ def test_what_has_run_is_kept_by_type() -> None:
         {"instanceType": "ml.a.x", "seconds": 60}, {"instanceType": "ml.b.x", "seconds": 5},
     ]  # fmt: skip
     assert instances.used({}, "ml.a.x", BEGIN) is None, "an attempt that never ran costs nothing"
+
+
+# -- an algorithm's own demands -------------------------------------------------------------------------------------------
+
+
+def declared(name: str, kind: str, range_: Object | None = None, **more: Any) -> Object:
+    return {"Name": name, "Type": kind, **({"Range": range_} if range_ else {}), **more}
+
+
+def between(kind: str, least: str, most: str) -> Object:
+    return {f"{kind}ParameterRangeSpecification": {"MinValue": least, "MaxValue": most}}
+
+
+TAKES: Object = {
+    "SupportedTrainingInstanceTypes": ["ml.p4de.24xlarge", "ml.p5.48xlarge"],
+    "SupportedHyperParameters": [
+        declared("epochs", "Integer", between("Integer", "1", "10"), IsRequired=True),
+        declared("lr", "Continuous", between("Continuous", "0.000001", "0.1"), DefaultValue="0.01"),
+        declared("mode", "Categorical", {"CategoricalParameterRangeSpecification": {"Values": ["lora", "full"]}}),
+        declared("name", "FreeText"),
+        declared("seed", "Integer"),
+    ],
+    "TrainingChannels": [{"Name": "train", "IsRequired": True}, {"Name": "evaluation"}],
+}
+GOOD: Object = {"epochs": "3", "lr": "1e-3", "mode": "lora", "name": "any thing", "seed": "7"}
+# inputs, parameters, member's change, what is said of it, why
+DEMANDS: list[tuple[list[str], Object, Object, list[str], str]] = [
+    (["train"], GOOD, {}, [], "all fits"),
+    (["train", "evaluation"], {"epochs": "10"}, {}, [], "limits are inclusive, and what has a default may be left out"),
+    (["train"], GOOD, {"instanceTypes": ["ml.p5.48xlarge", "ml.g5.2xlarge"]}, ["ml.g5.2xlarge is not among"], "each type counts"),
+    (["train"], GOOD, {"instanceCount": 2}, ["it trains on one instance only"], "not distributed"),
+    (["train"], {}, {}, ["spec.parameters.epochs is required"], "a missing one"),
+    (["train"], {**GOOD, "epoch": "3"}, {}, ["epoch is unknown"], "mistyped"),
+    (["train"], {**GOOD, "epochs": "2.5"}, {}, ["'2.5' is not a whole number"], "an integer"),
+    (["train"], {**GOOD, "epochs": "11"}, {}, ["'11' is not between 1 and 10"], "out of range"),
+    (["train"], {**GOOD, "lr": "nan"}, {}, ["'nan' is not a number"], "no number is within no limits"),
+    (["train"], {**GOOD, "lr": "fast"}, {}, ["'fast' is not a number"], "text"),
+    (["train"], {**GOOD, "mode": "LoRA"}, {}, ["'LoRA' is not one of lora, full"], "case matters"),
+    ([], GOOD, {}, ["the channel 'train' is required"], "a missing channel"),
+    (["train", "test"], GOOD, {}, ["'test' is no channel of it"], "an unknown channel"),
+    ([], {"epoch": "3"}, {}, ["epoch is unknown", "epochs is required", "'train' is required"], "all is told at once"),
+]
+
+
+@pytest.mark.parametrize(("inputs", "parameters", "change", "said", "why"), DEMANDS, ids=[row[-1] for row in DEMANDS])
+def test_what_an_algorithm_would_not_take_is_told_before_it_is_asked(
+    inputs: list[str], parameters: Object, change: Object, said: list[str], why: str
+) -> None:
+    job = {"algorithm": {"algorithmARN": ALGORITHM}, "instanceTypes": ["ml.p5.48xlarge"], **change}
+    given = [{"name": name, "uri": f"s3://data/{name}/"} for name in inputs]
+    found = list(algorithm.problems(TAKES, spec(job, inputs=given, parameters=parameters)))
+    assert len(found) == len(said), (why, found)
+    assert all(part in line for part, line in zip(said, found, strict=True)), (why, found)
+
+
+def test_an_algorithm_that_declares_no_parameters_takes_what_it_takes() -> None:
+    takes = {"SupportedTrainingInstanceTypes": ["ml.g5.2xlarge"]}
+    assert list(algorithm.problems(takes, spec(parameters={"any": "x"}))) == []
 
 
 # -- the record ----------------------------------------------------------------------------------------------------------

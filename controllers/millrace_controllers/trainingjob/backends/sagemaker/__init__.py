@@ -15,7 +15,8 @@ from millrace.data.prices import TRAINING
 from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Waiting
 from millrace_controllers.trainingjob import instances, plan
-from millrace_controllers.trainingjob.backends.sagemaker import observe, record, request
+from millrace_controllers.trainingjob.backends.sagemaker import algorithm, observe, record, request
+from millrace_controllers.trainingjob.errors import UnfitForAlgorithm
 from millrace_controllers.trainingjob.observed import Attempt, CloudJob, JobState, Observed, ResolvedInput, Verification
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 Inputs = tuple[ResolvedInput, ...]
 _LIST = "sagemaker-training-jobs"
+_REMEMBERED = 3600.0
+"""Seconds that what an algorithm takes is believed: versions of a product have ARNs of their own."""
 
 
 class SageMakerTrainer:
@@ -138,12 +141,13 @@ class SageMakerTrainer:
 
     async def create(self, ctx: Pass, wanted: Inputs) -> None:
         """Create the attempt's job on the first instance type that there is quota for; that it exists and is ours is success.
-        Raises NameConflict, BudgetExceeded, QuotaExceeded, and Waiting for an input that is not there.
+        Raises NameConflict, BudgetExceeded, QuotaExceeded, UnfitForAlgorithm, and Waiting for an input that is not there.
 
         Which type refused a job for want of quota need not be remembered: nothing was made, and the name is taken once only.
         """
         account = self._account(ctx)
         account.check_budget()
+        await self._check_algorithm(ctx, account)
         refused: list[errors.QuotaExceeded] = []
         for instance_type in self._types(ctx):
             try:
@@ -151,6 +155,24 @@ class SageMakerTrainer:
             except errors.QuotaExceeded as full:
                 refused.append(full)
         raise errors.QuotaExceeded(refused[-1].where, "; ".join(dict.fromkeys(each.message for each in refused)))
+
+    async def _check_algorithm(self, ctx: Pass, account: Account) -> None:
+        """Before a run begins: one under way cannot be changed, and was checked. Raises UnfitForAlgorithm."""
+        arn = ctx.spec.sage_maker.algorithm.algorithm_arn
+        if arn is None or ctx.status.get("startTime"):
+            return
+        described = await self._algorithm(account, arn)
+        if found := "; ".join(algorithm.problems(described["TrainingSpecification"], ctx.spec)):
+            raise UnfitForAlgorithm(f"the algorithm does not take it: {found}")
+
+    async def _algorithm(self, account: Account, arn: str) -> Object:
+        async def read() -> Object | None:
+            return await account.find("sagemaker", "DescribeAlgorithm", AlgorithmName=arn)
+
+        found = await account.known(("algorithm", arn), _REMEMBERED, read)
+        if found is None:
+            raise UnfitForAlgorithm(f"{account.region} has no algorithm {arn}: a product has an ARN for each Region and version")
+        return found
 
     async def _created(self, ctx: Pass, account: Account, instance_type: str, wanted: Inputs) -> None:
         owned = tags.of(ctx.object, account.cluster_id, ctx.spec.tags)
@@ -160,8 +182,17 @@ class SageMakerTrainer:
             made = await account.make("sagemaker", "CreateTrainingJob", **asked)
         except errors.NotFound as missing:
             raise Waiting(missing.message) from missing
+        except errors.NotSubscribed as refusal:
+            raise await self._named(ctx, account, refusal) from refusal
         if made is None:
             await self._adopt(ctx, account, asked["TrainingJobName"])
+
+    async def _named(self, ctx: Pass, account: Account, refusal: errors.NotSubscribed) -> errors.NotSubscribed:
+        """Which product it is that must be subscribed to."""
+        arn = ctx.spec.sage_maker.algorithm.algorithm_arn
+        product = (await self._algorithm(account, arn)).get("ProductId") if arn else None
+        told = f"{refusal.message} Its product is {product}." if product else refusal.message
+        return errors.NotSubscribed(refusal.where, told)
 
     async def _adopt(self, ctx: Pass, account: Account, name: str) -> None:
         await self._own(ctx, account, await account.call("sagemaker", "DescribeTrainingJob", TrainingJobName=name))

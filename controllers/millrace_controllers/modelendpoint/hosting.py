@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from millrace.api.v1alpha1.modelendpoint import SageMakerServing
 from millrace.data.prices import HOSTING
+from millrace.engine.clock import stamp
 from millrace.engine.controller import Pass
 from millrace.engine.outcome import Outcome
 from millrace_controllers.modelendpoint import hosted_status as status
-from millrace_controllers.modelendpoint import models, plan
+from millrace_controllers.modelendpoint import idle, models, plan
+from millrace_controllers.modelendpoint import status as kind
 from millrace_controllers.modelendpoint.backends.sagemaker import NoRoom, SageMakerHost, config_name, hub, requests
-from millrace_controllers.modelendpoint.observed import Hosted, Memory, Target
+from millrace_controllers.modelendpoint.observed import Hosted, Memory, Stage, Target
 from millrace_controllers.modelendpoint.plan import Move
 
 BACKEND = SageMakerHost()
@@ -67,6 +70,8 @@ async def _suspended(ctx: Pass, found: Hosted) -> Outcome:
     if plan.must_go(found.stage):
         await BACKEND.remove(ctx, found)
         found = await BACKEND.observe(ctx)
+    if found.stage is Stage.MISSING and (ctx.status.get("sageMaker") or {}).get("config"):
+        await BACKEND.clean(ctx, found, ())
     BACKEND.watch(ctx, found)
     return status.suspended(found, ctx.status, _price(ctx, found.instance_type), ctx.clock.now())
 
@@ -187,6 +192,25 @@ def _price(ctx: Pass, instance_type: str) -> Decimal | None:
     if not instance_type:
         return None
     return ctx.clouds.prices.hourly(BACKEND.account(ctx).region, HOSTING, instance_type)
+
+
+async def unless_idle(ctx: Pass, made: Outcome, opening: datetime | None) -> Outcome:
+    """Where it serves: when was it last asked? What was not for too long is stopped by the next pass, for this one only says so.
+
+    CloudWatch is asked when it may be idle, and not before.
+    """
+    told = made.fields.get("sageMaker") or {}
+    serves = any(v.type == "Ready" and v.status == "True" for v in made.conditions)
+    last = idle.last_use(told) if serves else None
+    if last is None:
+        return made
+    seconds, now = ctx.spec.idle_seconds, ctx.clock.now()
+    if (left := idle.left(last, seconds, now)) > 0:
+        return kind.again(made, left)
+    newest = await BACKEND.last_asked(ctx, told["endpointName"], last) or last
+    if (left := idle.left(newest, seconds, now)) > 0:
+        return kind.again(kind.with_fields(made, {"sageMaker": {**told, "lastUsed": stamp(newest)}}), left)
+    return kind.idle(made, seconds, {"since": stamp(newest), "under": idle.under(ctx.object, opening)})
 
 
 async def finalize(ctx: Pass) -> Outcome:

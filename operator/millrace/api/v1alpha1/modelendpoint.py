@@ -284,6 +284,10 @@ class ModelEndpointSpec(CloudSpec):
                 "!has(self.sageMaker) || !has(self.sageMaker.env) || !has(self.model.marketplace)",
                 "`sageMaker.env` may not be set for a model of Marketplace: its package has its own",
             ),
+            (
+                "!has(self.idleSeconds) || has(self.sageMaker)",
+                "`idleSeconds` needs `sageMaker`: nobody counts the requests that pods get; use `schedule` or `suspend`",
+            ),
             ("!has(self.accountRef) || has(self.sageMaker)", "`accountRef` is for `sageMaker`"),
             (
                 "has(self.accountRef) == has(oldSelf.accountRef) && "
@@ -298,6 +302,13 @@ class ModelEndpointSpec(CloudSpec):
     kubernetes: KubernetesServing | None = Field(default=None, description="Serve it by pods of this cluster.")
     sage_maker: SageMakerServing | None = Field(default=None, description="Serve it by SageMaker.")
     schedule: Schedule | None = Field(default=None, description="When it shall be there; always when not given.")
+    idle_seconds: int | None = Field(
+        default=None,
+        ge=300,
+        le=1209600,
+        description="Stop it after so long without a request; a change of the spec, another value of the annotation "
+        "millrace.dev/start-at or the next opening of `schedule` starts it again. For `sageMaker`.",
+    )
     probe: Probe | None = Field(
         default=None, description="A golden request; with protocol OpenAI a completion of one token is asked by default."
     )
@@ -325,8 +336,19 @@ class HostedStatus(Model):
     updating_to: str | None = Field(default=None, description="Configuration that an update was begun to.")
     probed: str | None = Field(default=None, description="Configuration that answered the golden request, and which that was.")
     scaled: str | None = Field(default=None, description="Number of instances that was last set.")
+    changed: str | None = Field(default=None, description="When SageMaker last changed the endpoint.")
+    last_used: str | None = Field(
+        default=None, description="About when it was last asked, as far as that was looked at; for `idleSeconds`."
+    )
     model_version: str | None = Field(default=None, description="Version of a hub model.")
     image: str | None = Field(default=None, description="Image of the container.")
+
+
+class Idle(Model):
+    """That it was stopped for want of requests."""
+
+    since: str = Field(json_schema_extra={"format": "date-time"}, description="About when it was last asked.")
+    under: str = Field(description="Generation, annotation and opening under which that was; another one starts it again.")
 
 
 class Traffic(Model):
@@ -347,6 +369,7 @@ class ModelEndpointStatus(CommonStatus):
     ready_replicas: int | None = Field(default=None, description="Pods of the current revision that get requests.")
     traffic: list[Traffic] | None = Field(default=None, max_length=16, description="Who gets requests.")
     sage_maker: HostedStatus | None = Field(default=None, description="What there is on SageMaker.")
+    idle: Idle | None = Field(default=None, description="That it was stopped for want of requests.")
     cost: Cost | None = Field(default=None, description="What it costs, by the operator's price table.")
     applied_generation: int | None = Field(default=None, description="Generation of the Deployment that was last made by us.")
 

@@ -27,6 +27,11 @@ def described(world: World) -> Object:
     return dict(world.aws.client("sagemaker", account=ACCOUNT).describe_endpoint(EndpointName=world.hosted["endpointName"]))
 
 
+def accepted(manager: str, time: str) -> Object:
+    fields = {"f:spec": {"f:model": {"f:jumpStart": {".": {}, "f:acceptEULA": {}, "f:modelID": {}}}}}
+    return {"manager": manager, "operation": "Update", "time": time, "fieldsType": "FieldsV1", "fieldsV1": fields}
+
+
 # -- up ----------------------------------------------------------------------------------------------------------------
 
 
@@ -75,8 +80,31 @@ async def test_nothing_is_made_of_a_gated_model_before_its_licence_is_accepted(a
         assert world.said()[:2] == ("False", "LicenceNotAccepted")
         assert "s3://jumpstart/eula.txt" in world.said()[2]
         assert world.left() == NOTHING
+        assert "licence" not in world.told
         world.change(model={"jumpStart": {"modelID": "falcon2", "acceptEULA": True}})
-        await world.until("Serving")
+        world.object["metadata"]["managedFields"] = [accepted("kubectl", "2026-11-21T10:00:00Z")]
+        await world.once()
+        licence = {
+            "modelID": "falcon2", "version": "2.0.0", "uri": "s3://jumpstart/eula.txt",
+            "acceptedBy": "kubectl", "acceptedAt": "2026-11-21T10:00:00Z",
+        }  # fmt: skip
+        assert world.told["licence"] == licence
+        world.object["metadata"]["managedFields"] = [accepted("kubectl", "2026-12-24T10:00:00Z")]
+        assert (await world.until("Serving"))["licence"] == licence, "a later write of the same manager is not another acceptance"
+
+
+async def test_killed_when_it_made_it_the_operator_tells_of_the_licence_all_the_same(aws: LocalAws) -> None:
+    gated = {"jumpStart": {"modelID": "falcon2", "acceptEULA": True}}
+    async with a_world(aws, **{**from_hub(), "model": gated}) as world:
+        hosting.publish(aws, "2.0.0", GatedBucket=True, HostingEulaUri="s3://jumpstart/eula.txt")
+        await world.once()
+        world.object["status"] = {}  # the write was lost
+        assert (await world.until("Serving"))["licence"]["version"] == "2.0.0"
+
+
+async def test_a_model_that_is_not_gated_has_no_licence_to_accept(aws: LocalAws) -> None:
+    async with a_world(aws, **{**from_hub(), "model": {"jumpStart": {"modelID": "falcon2", "acceptEULA": True}}}) as world:
+        assert "licence" not in await world.until("Serving")
 
 
 @pytest.mark.proves("08.6")

@@ -121,15 +121,32 @@ async def _begun(look: _Look, move: Move) -> Outcome:
     ctx, place = look.ctx, look.place
     assert place is not None, "with none left there is nothing to make"
     recipe, instance_type = await _recipe(look, place)
+    fields = await _licence(look)
     act = BACKEND.create if move is Move.CREATE else BACKEND.update
     try:
         await act(ctx, look.hosted, look.aim.config, recipe, instance_type)
     except NoRoom as none:
-        return _passed_over(look, str(none), instance_type)
+        return kind.with_fields(_passed_over(look, str(none), instance_type), fields)
     if move is Move.UPDATE:
         look.memory = replace(look.memory, updating_to=look.aim.config)
     look.hosted = await BACKEND.observe(ctx)
-    return _said(look, move, recipe=recipe, instance_type=instance_type)
+    return kind.with_fields(_said(look, move, recipe=recipe, instance_type=instance_type), fields)
+
+
+async def _licence(look: _Look) -> Object:
+    """The field `licence`: noted once for a version of a model, for later writes hide who accepted it."""
+    asked = look.ctx.spec.model.jump_start
+    if asked is None or not asked.accept_eula:
+        return {"licence": None}
+    card = look.card or await BACKEND.card(look.ctx, look.target.version)
+    look.card = card
+    told = {"modelID": asked.model_id, "version": card.version, **({"uri": card.licence} if card.licence else {})}
+    before: Object = look.ctx.status.get("licence") or {}
+    if not card.gated or told.items() <= before.items():
+        return {"licence": before if card.gated else None}
+    found = await look.ctx.manager_of("spec", "model", "jumpStart", "acceptEULA")
+    who = {"acceptedBy": found.name, "acceptedAt": found.time} if found else {}
+    return {"licence": {**told, **{name: value for name, value in who.items() if value}}}
 
 
 async def _recipe(look: _Look, place: int) -> tuple[requests.Recipe, str]:
@@ -161,7 +178,8 @@ async def _probed(look: _Look) -> Outcome:
     if answer.fits:
         look.memory = replace(look.memory, probed=plan.proof(look.hosted.config, look.aim), updating_to="")
         await BACKEND.clean(ctx, look.hosted, (look.hosted.config, look.aim.config))
-    return _said(look, Move.PROBE, note="" if answer.fits else answer.said)
+    said = _said(look, Move.PROBE, note="" if answer.fits else answer.said)
+    return kind.with_fields(said, await _licence(look))  # an operator that was killed when it made it has not told
 
 
 async def _example(look: _Look) -> Object:

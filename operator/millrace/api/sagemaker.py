@@ -28,3 +28,19 @@ class PassedOver(Model):
 
     instance_type: str = Field(description="The instance type.")
     reason: str = Field(max_length=512, description="What AWS said.")
+
+
+class Licence(Model):
+    """The licence of a gated model, and who accepted it."""
+
+    model_id: str = Field(alias="modelID", description="The hub's model.")
+    version: str = Field(description="Its version in the hub.")
+    uri: str | None = Field(default=None, description="Where the hub says that the licence is.")
+    accepted_by: str | None = Field(
+        default=None, description="Field manager that set acceptEULA: a program such as kubectl or a GitOps tool, not a person."
+    )
+    accepted_at: str | None = Field(
+        default=None,
+        json_schema_extra={"format": "date-time"},
+        description="When that manager last wrote, as of the first use of the model.",
+    )

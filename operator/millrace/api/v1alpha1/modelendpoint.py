@@ -21,7 +21,7 @@ from millrace.api.common import (
 )
 from millrace.api.pods import EnvVar, PodPlacement, PodResources, PullPolicy
 from millrace.api.resource import AGE, Column, Kind, summary_columns
-from millrace.api.sagemaker import InstanceTypes, PassedOver, Vpc
+from millrace.api.sagemaker import InstanceTypes, Licence, PassedOver, Vpc
 
 MEMBERS = ("kubernetes", "sageMaker")
 MODELS = ("trainingJobRef", "uri", "jumpStart", "marketplace")
@@ -369,6 +369,7 @@ class ModelEndpointStatus(CommonStatus):
     ready_replicas: int | None = Field(default=None, description="Pods of the current revision that get requests.")
     traffic: list[Traffic] | None = Field(default=None, max_length=16, description="Who gets requests.")
     sage_maker: HostedStatus | None = Field(default=None, description="What there is on SageMaker.")
+    licence: Licence | None = Field(default=None, description="The licence that was accepted, of a gated model.")
     idle: Idle | None = Field(default=None, description="That it was stopped for want of requests.")
     cost: Cost | None = Field(default=None, description="What it costs, by the operator's price table.")
     applied_generation: int | None = Field(default=None, description="Generation of the Deployment that was last made by us.")

@@ -9,7 +9,7 @@ import pytest
 
 from support import hosting
 from support.aws import ACCOUNT, allowing
-from support.hosting import FIRST, SECOND, Killed, World, a_world
+from support.hosting import FIRST, SECOND, AwsClock, Killed, World, a_world
 
 if TYPE_CHECKING:
     from millrace_local_aws import LocalAws
@@ -25,6 +25,11 @@ def from_hub(**serving: Any) -> Object:
 
 def described(world: World) -> Object:
     return dict(world.aws.client("sagemaker", account=ACCOUNT).describe_endpoint(EndpointName=world.hosted["endpointName"]))
+
+
+def accepted(manager: str, time: str) -> Object:
+    fields = {"f:spec": {"f:model": {"f:jumpStart": {".": {}, "f:acceptEULA": {}, "f:modelID": {}}}}}
+    return {"manager": manager, "operation": "Update", "time": time, "fieldsType": "FieldsV1", "fieldsV1": fields}
 
 
 # -- up ----------------------------------------------------------------------------------------------------------------
@@ -75,8 +80,31 @@ async def test_nothing_is_made_of_a_gated_model_before_its_licence_is_accepted(a
         assert world.said()[:2] == ("False", "LicenceNotAccepted")
         assert "s3://jumpstart/eula.txt" in world.said()[2]
         assert world.left() == NOTHING
+        assert "licence" not in world.told
         world.change(model={"jumpStart": {"modelID": "falcon2", "acceptEULA": True}})
-        await world.until("Serving")
+        world.object["metadata"]["managedFields"] = [accepted("kubectl", "2026-11-21T10:00:00Z")]
+        await world.once()
+        licence = {
+            "modelID": "falcon2", "version": "2.0.0", "uri": "s3://jumpstart/eula.txt",
+            "acceptedBy": "kubectl", "acceptedAt": "2026-11-21T10:00:00Z",
+        }  # fmt: skip
+        assert world.told["licence"] == licence
+        world.object["metadata"]["managedFields"] = [accepted("kubectl", "2026-12-24T10:00:00Z")]
+        assert (await world.until("Serving"))["licence"] == licence, "a later write of the same manager is not another acceptance"
+
+
+async def test_killed_when_it_made_it_the_operator_tells_of_the_licence_all_the_same(aws: LocalAws) -> None:
+    gated = {"jumpStart": {"modelID": "falcon2", "acceptEULA": True}}
+    async with a_world(aws, **{**from_hub(), "model": gated}) as world:
+        hosting.publish(aws, "2.0.0", GatedBucket=True, HostingEulaUri="s3://jumpstart/eula.txt")
+        await world.once()
+        world.object["status"] = {}  # the write was lost
+        assert (await world.until("Serving"))["licence"]["version"] == "2.0.0"
+
+
+async def test_a_model_that_is_not_gated_has_no_licence_to_accept(aws: LocalAws) -> None:
+    async with a_world(aws, **{**from_hub(), "model": {"jumpStart": {"modelID": "falcon2", "acceptEULA": True}}}) as world:
+        assert "licence" not in await world.until("Serving")
 
 
 @pytest.mark.proves("08.6")
@@ -249,6 +277,90 @@ async def test_suspended_nothing_bills_and_resumed_it_must_answer_again(aws: Loc
             await world.once()
             aws.admin.step(300)
         assert (await world.until("Serving"))["readyReplicas"] == 2
+
+
+async def test_what_is_suspended_leaves_no_configuration_and_no_model(aws: LocalAws) -> None:
+    async with a_world(aws) as world:
+        await world.until("Serving")
+        world.change(suspend=True)
+        for _ in range(3):
+            await world.once()
+            aws.admin.step(120)
+        assert world.left() == NOTHING
+        aws.admin.reset_counters()
+        await world.once()
+        assert aws.admin.requests("sagemaker.List") == 0, "once is enough"
+        world.change(suspend=False)
+        await world.until("Serving")
+
+
+def invoked(aws: LocalAws, world: World) -> None:
+    runtime = aws.client("sagemaker-runtime", account=ACCOUNT)
+    runtime.invoke_endpoint(EndpointName=world.hosted["endpointName"], Body=b"{}")
+
+
+@pytest.mark.proves("08.18")
+async def test_nobody_asks_it_and_it_is_stopped_and_comes_back_when_it_is_wanted(aws: LocalAws) -> None:
+    async with a_world(aws, idleSeconds=900) as world:
+        world.clock = AwsClock(aws)
+        await world.until("Serving")
+        aws.admin.step(600)
+        invoked(aws, world)
+        aws.admin.step(600)
+        await world.once()
+        assert world.said()[1] == "Serving", "it was asked ten minutes ago"
+        assert world.hosted["lastUsed"]
+        aws.admin.reset_counters()
+        await world.once()
+        assert aws.admin.requests("cloudwatch") == 0, "not before it may be idle"
+        aws.admin.step(900)
+        await world.once()
+        assert world.said()[:2] == ("False", "Idle")
+        assert world.left()["endpoints"], "said before it is done"
+        for _ in range(3):
+            await world.once()
+            aws.admin.step(120)
+        assert world.said()[:2] == ("False", "Idle")
+        assert world.left() == NOTHING
+        assert world.told["cost"]["hourlyUSD"] == "0.00"
+        aws.admin.step(86400)
+        await world.once()
+        assert world.left() == NOTHING, "nothing brings it back by itself"
+        world.object["metadata"]["annotations"] = {"millrace.dev/start-at": "now"}
+        await world.until("Serving")
+        assert "idle" not in world.told
+        assert [event.reason for event in world.events].count("Idle") == 1
+
+
+async def test_a_change_of_the_spec_brings_it_back_and_suspension_is_not_called_idle(aws: LocalAws) -> None:
+    async with a_world(aws, idleSeconds=300) as world:
+        world.clock = AwsClock(aws)
+        await world.until("Serving")
+        aws.admin.step(3600)
+        await world.until("Idle", passes=1)
+        world.change(suspend=True)
+        for _ in range(3):
+            await world.once()
+            aws.admin.step(120)
+        assert (world.said()[1], "idle" in world.told) == ("Suspended", False)
+        world.change(suspend=False)
+        await world.until("Serving")
+        assert world.told["sageMaker"]["endpointName"]
+
+
+async def test_killed_between_saying_and_stopping_it_is_stopped(aws: LocalAws) -> None:
+    async with a_world(aws, idleSeconds=300) as world:
+        world.clock = AwsClock(aws)
+        await world.until("Serving")
+        aws.admin.step(3600)
+        before = dict(world.object["status"])
+        await world.once()
+        world.object["status"] = before  # the write was lost
+        for _ in range(4):
+            await world.once()
+            aws.admin.step(120)
+        assert world.said()[1] == "Idle"
+        assert world.left() == NOTHING
 
 
 async def test_what_is_suspended_goes_whatever_is_wrong_with_its_model(aws: LocalAws) -> None:

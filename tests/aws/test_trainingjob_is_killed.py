@@ -64,14 +64,27 @@ async def lived_through(still: LocalAws, world: World) -> int:
     raise AssertionError(f"the run did not end: {world.told}")
 
 
-async def test_one_job_an_attempt_wherever_the_operator_dies(still: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first attempt fails, so that the second one's creation is among the calls."""
+# how the first attempt ends, restarts that count, why
+FIRST_ENDS: list[tuple[Object, int, str]] = [
+    ({"effect": "fail", "reason": "AlgorithmError: exit code 1"}, 1, "the program failed"),
+    ({"effect": "capacity"}, 0, "no capacity: the second is on another type"),
+]
+NO_QUOTA, FIRST, SECOND = "ml.g4dn.xlarge", "ml.g5.2xlarge", "ml.m5.large"
+
+
+@pytest.mark.parametrize(("first", "counted", "why"), FIRST_ENDS, ids=[row[-1] for row in FIRST_ENDS])
+async def test_one_job_an_attempt_wherever_the_operator_dies(
+    still: LocalAws, monkeypatch: pytest.MonkeyPatch, first: Object, counted: int, why: str
+) -> None:
+    """The first attempt fails, so that the second one's creation is among the calls; each is refused on a type without quota."""
+    still.admin.set_quota("training", NO_QUOTA, 0, account=ACCOUNT)
+    types = {"instanceTypes": [NO_QUOTA, FIRST, SECOND]}
     mortal, places, died = Mortal(monkeypatch), 40, 0
     async with a_cloud(still) as cloud:
         for place in range(1, places):
             six = f"{place:06x}"
-            world = World(still, cloud, uid=f"{six}00-0000-4000-8000-000000000000", runID=six)
-            world.plan(effect="fail", reason="AlgorithmError: exit code 1")
+            world = World(still, cloud, uid=f"{six}00-0000-4000-8000-000000000000", runID=six, sageMaker=types)
+            world.plan(**first)
             mortal.at(place)
             deaths = await lived_through(still, world)
             if deaths == 0:
@@ -79,8 +92,9 @@ async def test_one_job_an_attempt_wherever_the_operator_dies(still: LocalAws, mo
             died += deaths
             own = {name: status for name, status in world.jobs().items() if six in name}
             assert own == {f"gpt-{six}-1": "Failed", f"gpt-{six}-2": "Completed"}, f"call {place}"
-            assert world.told["restarts"]["count"] == 1
-            assert still.admin.requests("sagemaker.CreateTrainingJob") <= 3, "a repeated creation is told that it exists"
+            assert world.told["restarts"]["count"] == counted, why
+            assert world.told["instanceType"] == (FIRST if counted else SECOND), why
+            assert still.admin.requests("sagemaker.CreateTrainingJob") <= 6, "a repeated creation is told that it exists"
             still.admin.reset_counters()
     assert 10 <= died < places - 1, "every call of the run was one to die at"
 

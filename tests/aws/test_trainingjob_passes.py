@@ -45,7 +45,7 @@ async def test_what_a_limited_run_costs_at_most_is_told_before_it_begins(still: 
 
 
 async def test_a_type_without_a_price_has_no_cost_rather_than_none(still: LocalAws) -> None:
-    async with a_world(still, sageMaker={"instanceType": "ml.g5.xlarge"}) as world:
+    async with a_world(still, sageMaker={"instanceTypes": ["ml.g5.xlarge"]}) as world:
         await world.once()
         assert "cost" not in world.told
 
@@ -199,6 +199,130 @@ async def test_a_quota_is_waited_for_and_named(still: LocalAws) -> None:
         await world.once()
         assert world.reason == "QuotaExceeded"
         await world.until("Succeeded")
+
+
+PRODUCT = "prod-command-tuning"
+
+
+def publish(still: LocalAws) -> str:
+    """A vendor's algorithm; gives its ARN."""
+    epochs = {"IntegerParameterRangeSpecification": {"MinValue": "1", "MaxValue": "10"}}
+    takes = {
+        "TrainingImage": "repo/vendor:1",
+        "SupportedTrainingInstanceTypes": ["ml.g5.2xlarge"],
+        "SupportedHyperParameters": [{"Name": "epochs", "Type": "Integer", "IsRequired": True, "Range": epochs}],
+        "TrainingChannels": [
+            {
+                "Name": "train",
+                "IsRequired": True,
+                "SupportedContentTypes": ["application/jsonlines"],
+                "SupportedInputModes": ["File"],
+            }
+        ],
+    }
+    return str(still.admin.publish_algorithm({"AlgorithmName": "command-tuning", "TrainingSpecification": takes}, PRODUCT))
+
+
+async def test_a_subscription_that_comes_later_is_picked_up(still: LocalAws) -> None:
+    bought = {"algorithm": {"algorithmARN": publish(still)}}
+    async with a_world(still, sageMaker=bought, parameters={"epochs": "3"}) as world:
+        for _ in range(3):
+            await world.once()
+            assert (world.reason, world.jobs()) == ("NotSubscribed", {})
+        assert PRODUCT in (conditions.find(world.told["conditions"], "Succeeded") or {})["message"]
+        still.admin.subscribe(PRODUCT, account=ACCOUNT)
+        await world.until("Succeeded")
+        assert world.jobs() == {"gpt-0a1b2c-1": "Completed"}
+        assert still.admin.requests("sagemaker.DescribeAlgorithm") == 1, "what it takes is read once"
+
+
+@pytest.mark.proves("15.8")
+async def test_what_the_algorithm_does_not_take_is_refused_before_anything_is_made(still: LocalAws) -> None:
+    bought = {"algorithm": {"algorithmARN": publish(still)}, "instanceTypes": ["ml.g5.2xlarge", "ml.m5.large"]}
+    still.admin.subscribe(PRODUCT, account=ACCOUNT)
+    async with a_world(still, sageMaker=bought, parameters={"epochs": "11", "lr": "1"}) as world:
+        await world.once()
+        said = conditions.find(world.told["conditions"], "Succeeded") or {}
+        assert (said["reason"], said["status"]) == ("UnfitForAlgorithm", "False")
+        assert (conditions.find(world.told["conditions"], "Stalled") or {})["status"] == "True"
+        for part in ("ml.m5.large is not among", "'11' is not between 1 and 10", "lr is unknown"):
+            assert part in said["message"]
+        assert still.admin.requests("sagemaker.CreateTrainingJob") == 0
+        world.change(
+            parameters={"epochs": "3"}, sageMaker={**world.object["spec"]["sageMaker"], "instanceTypes": ["ml.g5.2xlarge"]}
+        )
+        await world.until("Succeeded")
+        made = still.client("sagemaker", account=ACCOUNT).describe_training_job(TrainingJobName="gpt-0a1b2c-1")
+        assert made["AlgorithmSpecification"]["AlgorithmName"] == bought["algorithm"]["algorithmARN"]
+        world.change(runID="again", parameters={"epochs": "0"})
+        await world.once()
+        await world.once()
+        assert (world.reason, "attempt" in world.told) == ("UnfitForAlgorithm", False), "not begun: it may be corrected"
+        world.change(parameters={"epochs": "1"})
+        await world.until("Succeeded")
+        assert world.jobs() == {"gpt-0a1b2c-1": "Completed", "gpt-0a1b2c-2": "Completed"}
+
+
+async def test_an_algorithm_that_the_region_has_not_is_told(still: LocalAws) -> None:
+    missing = "arn:aws:sagemaker:us-east-1:999999999999:algorithm/none"
+    async with a_world(still, sageMaker={"algorithm": {"algorithmARN": missing}}) as world:
+        await world.once()
+        assert world.reason == "UnfitForAlgorithm"
+        assert world.jobs() == {}
+
+
+FIRST, SECOND = "ml.g5.2xlarge", "ml.m5.large"
+TWO = {"instanceTypes": [FIRST, SECOND]}
+
+
+@pytest.mark.proves("15.10")
+async def test_without_quota_for_a_type_the_next_is_taken_and_without_any_it_queues(still: LocalAws) -> None:
+    async with a_world(still, sageMaker=TWO) as world:
+        for name in (FIRST, SECOND):
+            still.admin.set_quota("training", name, 0, account=ACCOUNT)
+        await world.once()
+        assert (world.reason, world.jobs()) == ("QuotaExceeded", {})
+        said = (conditions.find(world.told["conditions"], "Succeeded") or {})["message"]
+        assert f"{FIRST} for training job usage" in said
+        assert f"{SECOND} for training job usage" in said
+        still.admin.set_quota("training", SECOND, 1, account=ACCOUNT)
+        await world.until("Succeeded")
+        assert world.jobs() == {"gpt-0a1b2c-1": "Completed"}, "a quota is waited for within the attempt"
+        assert world.told["instanceType"] == SECOND
+        assert "restarts" not in world.told
+
+
+@pytest.mark.proves("15.10")
+async def test_without_capacity_for_a_type_the_next_attempt_is_on_the_next(still: LocalAws) -> None:
+    async with a_world(still, sageMaker=TWO, limits={"maxRestarts": 0}) as world:
+        world.plan("capacity")
+        await world.until("Succeeded")
+        assert world.jobs() == {"gpt-0a1b2c-1": "Failed", "gpt-0a1b2c-2": "Completed"}
+        restarts = world.told["restarts"]
+        assert (restarts["count"], restarts["uncounted"], restarts["lastCause"]) == (0, 1, "CapacityError")
+        assert world.told["instanceType"] == SECOND
+        assert [p["instanceType"] for p in world.told["passedOver"]] == [FIRST]
+        assert any(f"{SECOND} is tried next" in event.message for event in world.events)
+        assert [u["instanceType"] for u in world.told["usage"]] == [SECOND], "the other never ran"
+
+
+async def test_each_attempt_costs_what_its_own_type_costs(still: LocalAws) -> None:
+    """The first runs and fails; then its type has no quota any more, and the second runs on another, that costs less."""
+    async with a_world(still, sageMaker=TWO, limits={"maxRuntimeSeconds": 7200}) as world:
+        await world.once()
+        assert world.told["cost"]["estimatedUSD"] == "3.03", "of the dearest"
+        world.step(120)
+        await world.once()
+        world.step(30)
+        still.client("sagemaker", account=ACCOUNT).stop_training_job(TrainingJobName="gpt-0a1b2c-1")
+        still.admin.set_quota("training", FIRST, 0, account=ACCOUNT)
+        await world.until("Succeeded")
+        used = {u["instanceType"]: u["seconds"] for u in world.told["usage"]}
+        assert set(used) == {FIRST, SECOND}
+        assert sum(used.values()) == world.told["runningSeconds"]
+        prices = {name: world.cloud.prices.hourly("us-east-1", "sagemaker-training", name) for name in used}
+        wanted = sum(float(prices[name] or 0) * seconds / 3600 for name, seconds in used.items())
+        assert float(world.told["cost"]["accruedUSD"]) == pytest.approx(wanted, abs=0.006)
 
 
 async def test_an_input_that_is_not_there_yet_is_waited_for(still: LocalAws) -> None:

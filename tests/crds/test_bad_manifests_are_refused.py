@@ -64,7 +64,7 @@ SAGE_MAKER: Object = {
         "sageMaker": {
             "algorithm": {"image": "repo/x:1", "command": ["train"]},
             "roleARN": ROLE,
-            "instanceType": "ml.g5.2xlarge",
+            "instanceTypes": ["ml.g5.2xlarge"],
             "spot": {"maxWaitSeconds": 600},
             "vpc": {"subnets": ["subnet-1"], "securityGroupIDs": ["sg-1"]},
         },
@@ -104,7 +104,7 @@ BAD = [
         spec__metrics=REMOVE,
     ),
     S("metrics of somebody else's algorithm", "`metrics` may not be set", spec__sageMaker__algorithm={"algorithmARN": ALGORITHM}),
-    S("an instance type of EC2", "spec.sageMaker.instanceType", spec__sageMaker__instanceType="g5.2xlarge"),
+    S("an instance type of EC2", "spec.sageMaker.instanceTypes[0]", spec__sageMaker__instanceTypes=["g5.2xlarge"]),
     S("an output that is no prefix", "spec.output.uri", spec__output={"uri": "https://data/models"}),
     S("a role by name", "spec.sageMaker.roleARN", spec__sageMaker__roleARN="sagemaker"),
     T("a cost limit for pods", "`limits.maxCostUSD` needs `sageMaker`", spec__limits={"maxCostUSD": "5"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from millrace.aws import account as accounts
@@ -11,6 +12,7 @@ from millrace.aws.cloud import Cloud
 from millrace.engine import conditions
 from millrace_controllers.modelendpoint import CONTROLLER
 from support.aws import ACCOUNT, a_cloud, cloud_account, make_execution_role, make_role
+from support.clock import FakeClock
 from support.passes import Passes
 
 if TYPE_CHECKING:
@@ -73,6 +75,17 @@ def quota(aws: LocalAws, instance_type: str, value: int) -> None:
 def answers(aws: LocalAws, body: str) -> None:
     """What containers answer from now on."""
     aws.admin.plan("endpoint", "script", answer={"body": body}, times=None)
+
+
+class AwsClock(FakeClock):
+    """The time that the local AWS has."""
+
+    def __init__(self, aws: LocalAws) -> None:
+        super().__init__()
+        self._aws = aws
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._aws.admin.now(), UTC)
 
 
 class World(Passes):

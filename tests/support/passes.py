@@ -13,10 +13,21 @@ from millrace.engine.errors import understood
 from millrace.engine.outcome import Event, Outcome
 from millrace.engine.progress import Board
 from millrace.engine.settings import Settings
+from millrace.kube.resources import Resource
 from support.clock import FakeClock
 
 Object = dict[str, Any]
 NOW = "2026-01-01T12:00:00Z"
+
+
+class Stored:
+    """The API server, as far as it is asked for the object itself."""
+
+    def __init__(self, passes: Passes) -> None:
+        self._passes = passes
+
+    async def find(self, _resource: Resource, _namespace: str, _name: str) -> Object:
+        return self._passes.object
 
 
 class Passes:
@@ -27,7 +38,7 @@ class Passes:
 
     def __init__(self, cloud: Cloud | None = None) -> None:
         self.cloud, self.clock, self.cache = cloud, FakeClock(), Cache()
-        self.client: Any = None
+        self.client: Any = Stored(self)
         self.events: list[Event] = []
         self.released = False
         self.referrers: Callable[[], list[Object]] = list

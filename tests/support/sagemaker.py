@@ -41,7 +41,12 @@ class World(Passes):
         cloud.wake = self.woken.append
         self.account = cloud_account(namespace="team-a")
         self.cache.put("cloudaccounts", {**self.account, "metadata": {**self.account["metadata"], "resourceVersion": "1"}})
-        job = {"algorithm": {"image": "repo/x:1"}, "roleARN": ROLE, "instanceType": "ml.g5.2xlarge", **spec.pop("sageMaker", {})}
+        job = {
+            "algorithm": {"image": "repo/x:1"},
+            "roleARN": ROLE,
+            "instanceTypes": ["ml.g5.2xlarge"],
+            **spec.pop("sageMaker", {}),
+        }
         self.object = {
             "apiVersion": "millrace.dev/v1alpha1",
             "kind": "TrainingJob",

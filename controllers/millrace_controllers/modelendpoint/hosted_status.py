@@ -80,7 +80,8 @@ def suspended(found: Hosted, old: Object, hourly: Decimal | None, now: datetime)
     message = "The endpoint is being taken away" if here else "Nothing runs"
     told = Told(Move.REMOVE, Target("", None, ""), found, Memory(), hourly=hourly)
     state = {"endpointName": found.name, "state": found.state}
-    kept = {key: value for key, value in (old.get("sageMaker") or {}).items() if key in _KEPT}
+    lasting = {*_KEPT, *(("config",) if here else ())}
+    kept = {key: value for key, value in (old.get("sageMaker") or {}).items() if key in lasting}
     fields = {
         "readyReplicas": 0,
         "externalID": found.arn or None,
@@ -221,6 +222,8 @@ def _memorised(told: Told, old: Object) -> Object:
         "updatingTo": held.updating_to,
         "probed": held.probed,
         "scaled": held.scaled,
+        "changed": stamp(found.changed) if found.changed else None,
+        "lastUsed": before.get("lastUsed"),
         "modelVersion": told.target.version,
         "packaged": bool(told.target.algorithm) or before.get("packaged"),
         "image": told.image or before.get("image"),

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from millrace.api.v1alpha1.modelendpoint import SageMakerServing
 from millrace.data.prices import HOSTING
+from millrace.engine.clock import stamp
 from millrace.engine.controller import Pass
 from millrace.engine.outcome import Outcome
 from millrace_controllers.modelendpoint import hosted_status as status
-from millrace_controllers.modelendpoint import models, plan
+from millrace_controllers.modelendpoint import idle, models, plan
+from millrace_controllers.modelendpoint import status as kind
 from millrace_controllers.modelendpoint.backends.sagemaker import NoRoom, SageMakerHost, config_name, hub, requests
 from millrace_controllers.modelendpoint.errors import PackageNotReady
-from millrace_controllers.modelendpoint.observed import Hosted, Memory, Target
+from millrace_controllers.modelendpoint.observed import Hosted, Memory, Stage, Target
 from millrace_controllers.modelendpoint.plan import Move
 
 BACKEND = SageMakerHost()
@@ -68,6 +71,8 @@ async def _suspended(ctx: Pass, found: Hosted) -> Outcome:
     if plan.must_go(found.stage):
         await BACKEND.remove(ctx, found)
         found = await BACKEND.observe(ctx)
+    if found.stage is Stage.MISSING and (ctx.status.get("sageMaker") or {}).get("config"):
+        await BACKEND.clean(ctx, found, ())
     BACKEND.watch(ctx, found)
     return status.suspended(found, ctx.status, _price(ctx, found.instance_type), ctx.clock.now())
 
@@ -117,17 +122,35 @@ async def _begun(look: _Look, move: Move) -> Outcome:
     ctx, place = look.ctx, look.place
     assert place is not None, "with none left there is nothing to make"
     recipe, instance_type = await _recipe(look, place)
+    fields = await _licence(look)
     act = BACKEND.create if move is Move.CREATE else BACKEND.update
     try:
         await act(ctx, look.hosted, look.aim.config, recipe, instance_type)
     except NoRoom as none:
-        return _passed_over(look, str(none), instance_type)
+        return kind.with_fields(_passed_over(look, str(none), instance_type), fields)
     except PackageNotReady as waits:
-        return status.packaging(look.target, look.hosted, look.memory, ctx.status, str(waits))
+        waiting = status.packaging(look.target, look.hosted, look.memory, ctx.status, str(waits))
+        return kind.with_fields(waiting, fields)
     if move is Move.UPDATE:
         look.memory = replace(look.memory, updating_to=look.aim.config)
     look.hosted = await BACKEND.observe(ctx)
-    return _said(look, move, recipe=recipe, instance_type=instance_type)
+    return kind.with_fields(_said(look, move, recipe=recipe, instance_type=instance_type), fields)
+
+
+async def _licence(look: _Look) -> Object:
+    """The field `licence`: noted once for a version of a model, for later writes hide who accepted it."""
+    asked = look.ctx.spec.model.jump_start
+    if asked is None or not asked.accept_eula:
+        return {"licence": None}
+    card = look.card or await BACKEND.card(look.ctx, look.target.version)
+    look.card = card
+    told = {"modelID": asked.model_id, "version": card.version, **({"uri": card.licence} if card.licence else {})}
+    before: Object = look.ctx.status.get("licence") or {}
+    if not card.gated or told.items() <= before.items():
+        return {"licence": before if card.gated else None}
+    found = await look.ctx.manager_of("spec", "model", "jumpStart", "acceptEULA")
+    who = {"acceptedBy": found.name, "acceptedAt": found.time} if found else {}
+    return {"licence": {**told, **{name: value for name, value in who.items() if value}}}
 
 
 async def _recipe(look: _Look, place: int) -> tuple[requests.Recipe, str]:
@@ -161,7 +184,8 @@ async def _probed(look: _Look) -> Outcome:
     if answer.fits:
         look.memory = replace(look.memory, probed=plan.proof(look.hosted.config, look.aim), updating_to="")
         await BACKEND.clean(ctx, look.hosted, (look.hosted.config, look.aim.config))
-    return _said(look, Move.PROBE, note="" if answer.fits else answer.said)
+    said = _said(look, Move.PROBE, note="" if answer.fits else answer.said)
+    return kind.with_fields(said, await _licence(look))  # an operator that was killed when it made it has not told
 
 
 async def _example(look: _Look) -> Object:
@@ -192,6 +216,25 @@ def _price(ctx: Pass, instance_type: str) -> Decimal | None:
     if not instance_type:
         return None
     return ctx.clouds.prices.hourly(BACKEND.account(ctx).region, HOSTING, instance_type)
+
+
+async def unless_idle(ctx: Pass, made: Outcome, opening: datetime | None) -> Outcome:
+    """Where it serves: when was it last asked? What was not for too long is stopped by the next pass, for this one only says so.
+
+    CloudWatch is asked when it may be idle, and not before.
+    """
+    told = made.fields.get("sageMaker") or {}
+    serves = any(v.type == "Ready" and v.status == "True" for v in made.conditions)
+    last = idle.last_use(told) if serves else None
+    if last is None:
+        return made
+    seconds, now = ctx.spec.idle_seconds, ctx.clock.now()
+    if (left := idle.left(last, seconds, now)) > 0:
+        return kind.again(made, left)
+    newest = await BACKEND.last_asked(ctx, told["endpointName"], last) or last
+    if (left := idle.left(newest, seconds, now)) > 0:
+        return kind.again(kind.with_fields(made, {"sageMaker": {**told, "lastUsed": stamp(newest)}}), left)
+    return kind.idle(made, seconds, {"since": stamp(newest), "under": idle.under(ctx.object, opening)})
 
 
 async def finalize(ctx: Pass) -> Outcome:

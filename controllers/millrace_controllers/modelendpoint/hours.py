@@ -12,15 +12,19 @@ from millrace.engine.errors import Refused
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _WEEK = 8
-"""Days to look ahead: every window comes again within them."""
+"""Days to look ahead and back: every window comes again within them."""
 
 
 @dataclass(frozen=True)
 class Hours:
-    """`seconds` until `up` changes; None where it never does."""
+    """`seconds` until `up` changes; None where it never does. `since`: when it opened, where it ever does."""
 
     up: bool
     seconds: float | None
+    since: datetime | None = None
+
+
+ALWAYS = Hours(True, None)
 
 
 def look(schedule: Schedule, now: datetime) -> Hours:
@@ -29,7 +33,7 @@ def look(schedule: Schedule, now: datetime) -> Hours:
     for begin, end in joined:
         if begin <= now < end:
             forever = end == joined[-1][1]
-            return Hours(True, None if forever else (end - now).total_seconds())
+            return ALWAYS if forever else Hours(True, (end - now).total_seconds(), begin)
     return Hours(False, (min(begin for begin, _ in joined if begin > now) - now).total_seconds())
 
 
@@ -41,8 +45,8 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _spans(schedule: Schedule, here: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Begin and end of every window from yesterday on, in UTC: local hours stay what they are when the clocks change."""
-    for ahead in range(-1, _WEEK + 1):
+    """Begin and end of every window from a week ago on, in UTC: local hours stay what they are when the clocks change."""
+    for ahead in range(-_WEEK, _WEEK + 1):
         day = here.date() + timedelta(days=ahead)
         for window in schedule.up:
             if window.days is None or _DAYS[day.weekday()] in window.days:

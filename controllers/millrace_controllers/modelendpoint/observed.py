@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
 
@@ -117,6 +118,7 @@ class Hosted:
     instances: int = 0
     desired: int = 0
     failure: str = ""
+    changed: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from millrace.engine.conditions import for_error
 from millrace.engine.controller import Pass
 from millrace.engine.errors import Refused, Terminal
 from millrace.engine.outcome import Outcome
-from millrace_controllers.modelendpoint import hosting, hours, models, plan, status
+from millrace.engine.reasons import Reason
+from millrace_controllers.modelendpoint import hosting, hours, idle, models, plan, status
 from millrace_controllers.modelendpoint.backends.kubernetes import KubernetesServer, manifests
 from millrace_controllers.modelendpoint.observed import Observed, Target
 from millrace_controllers.modelendpoint.plan import Step
@@ -17,16 +18,32 @@ BACKEND = KubernetesServer()
 
 async def reconcile(ctx: Pass) -> Outcome:
     """One pass, by the member of the spec. Raises Refused for a probe that can never be met."""
-    if ctx.spec.schedule is None or ctx.spec.suspend:
-        return await _by_member(ctx)
-    now = hours.look(ctx.spec.schedule, ctx.clock.now())
-    if not now.up:
+    if ctx.spec.suspend or not (ctx.spec.schedule or ctx.spec.idle_seconds):
+        return _not_idle(ctx, await _by_member(ctx))
+    now = hours.look(ctx.spec.schedule, ctx.clock.now()) if ctx.spec.schedule else hours.ALWAYS
+    rest = _rest(ctx, now)
+    if rest is not None:
         ctx.spec = ctx.spec.model_copy(update={"suspend": True})
     try:
         made = await _by_member(ctx)
     except Terminal as error:  # a faulty spec must not keep what serves from going when its hours are over
         made = Outcome(status.explain(ctx.object, error) or for_error("Ready", error))
-    return status.by_the_hour(made, now.seconds, shut=not now.up)
+    made = status.by_the_hour(made, now.seconds, rest)
+    if rest is status.IDLE:
+        return made
+    made = _not_idle(ctx, made)
+    return await hosting.unless_idle(ctx, made, now.since) if rest is None and ctx.spec.idle_seconds else made
+
+
+def _rest(ctx: Pass, now: hours.Hours) -> Reason | None:
+    """Why it shall not be there now."""
+    if not now.up:
+        return status.OUTSIDE_HOURS
+    return status.IDLE if ctx.spec.idle_seconds and idle.is_stopped(ctx.object, now.since) else None
+
+
+def _not_idle(ctx: Pass, made: Outcome) -> Outcome:
+    return status.with_fields(made, {"idle": None}) if ctx.status.get("idle") else made
 
 
 async def _by_member(ctx: Pass) -> Outcome:

@@ -75,6 +75,12 @@ OUTSIDE_HOURS = Reason(
     "It is not among the hours of spec.schedule: nothing runs, and nothing is billed.",
     "Wait, or change spec.schedule; without it the endpoint is always there.",
 )
+IDLE = Reason(
+    "Idle",
+    "Nobody asked it for spec.idleSeconds, and it was stopped: nothing runs, and nothing is billed.",
+    'Start it when it is needed: kubectl annotate modelendpoint/NAME millrace.dev/start-at="$(date)" --overwrite. A change of '
+    "the spec and the next opening of spec.schedule start it, too.",
+)
 NOTHING_SERVES = Reason("NothingServes", "No pod gets requests.", "The condition Ready says why.")
 REASONS = (
     SERVING,
@@ -89,6 +95,7 @@ REASONS = (
     NO_CAPACITY,
     LICENCE_NOT_ACCEPTED,
     OUTSIDE_HOURS,
+    IDLE,
     NOTHING_SERVES,
 )
 
@@ -101,6 +108,7 @@ _OF_FAULT = {
 _NEEDS_SOMEBODY = frozenset({MODEL_REFUSED, PROBE_FAILED})
 _WARNED = _NEEDS_SOMEBODY | {SERVER_FAILED}
 _LOOK_AGAIN_SECONDS = 30.0
+_AT_ONCE_SECONDS = 0.1
 
 
 def outcome(target: Target, replicas: int, observed: Observed, old: Object, url: str) -> Outcome:
@@ -116,13 +124,31 @@ def outcome(target: Target, replicas: int, observed: Observed, old: Object, url:
     )
 
 
-def by_the_hour(made: Outcome, seconds: float | None, *, shut: bool) -> Outcome:
-    """An outcome under a schedule: looked at again when the hours change, and not called suspended where nobody suspended it."""
-    verdicts = made.conditions
-    if shut:
-        verdicts = tuple(replace(v, reason=OUTSIDE_HOURS.name) if v.reason == reasons.SUSPENDED.name else v for v in verdicts)
+def by_the_hour(made: Outcome, seconds: float | None, rest: Reason | None) -> Outcome:
+    """Looked at again when the hours change, and not called suspended where nobody suspended it but `rest` is why."""
+    said = made.conditions
+    if rest is not None:
+        said = tuple(replace(v, reason=rest.name) if v.reason == reasons.SUSPENDED.name else v for v in said)
+    return again(replace(made, conditions=said), seconds)
+
+
+def again(made: Outcome, seconds: float | None) -> Outcome:
+    """Looked at again after so many seconds at the latest."""
     due = [after for after in (made.requeue_after, seconds) if after is not None]
-    return replace(made, conditions=verdicts, requeue_after=min(due, default=None))
+    return replace(made, requeue_after=min(due, default=None))
+
+
+def with_fields(made: Outcome, fields: Object) -> Outcome:
+    """The same, and these fields."""
+    return replace(made, fields={**made.fields, **fields})
+
+
+def idle(made: Outcome, seconds: int, told: Object) -> Outcome:
+    """Nobody asks it; said before it is stopped."""
+    message = f"Nobody has asked it for {seconds} s (spec.idleSeconds): it is being stopped"
+    kept = tuple(v for v in made.conditions if v.type == "Available")
+    said = with_fields(replace(made, conditions=(*verdicts(IDLE, message), *kept)), {"idle": told})
+    return replace(said, events=(*made.events, Event(IDLE.name, message)), requeue_after=_AT_ONCE_SECONDS)
 
 
 def waiting(why: str, observed: Observed, *, suspended: bool) -> Outcome:

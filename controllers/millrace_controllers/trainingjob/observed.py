@@ -70,6 +70,7 @@ class CloudJob:
     training_seconds: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     model_uri: str = ""
+    instance_type: str = ""
     already_done: bool = False
     """The output holds the record of this very run."""
 
@@ -155,10 +156,17 @@ class Observed:
     board_since: float = 0.0
     bad_nodes: Mapping[str, str] = field(default_factory=dict)
     """Nodes of this attempt that are not healthy, and why."""
-    hourly: Decimal | None = None
-    """US dollars an hour while an attempt runs; None where nobody knows."""
+    instance_type: str = ""
+    """Of the attempt that runs or is next, where somebody else's instances are paid for."""
+    prices: Mapping[str, Decimal] = field(default_factory=dict)
+    """US dollars an hour of an attempt on an instance type; those that nobody knows are not in it."""
     estimated: Decimal | None = None
     """US dollars that the run costs at most, where its time is limited."""
+
+    @property
+    def hourly(self) -> Decimal | None:
+        """US dollars an hour while the attempt runs; None where nobody knows."""
+        return self.prices.get(self.instance_type)
 
     def newest_push(self, pod: RankPod) -> Push | None:
         """The newest report of any process of a pod."""

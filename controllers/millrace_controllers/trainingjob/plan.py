@@ -15,7 +15,7 @@ from typing import Any
 from millrace.api.v1alpha1.trainingjob import Faults, KubernetesTraining, Limits, TrainingJobSpec
 from millrace.aws import costs
 from millrace.engine.clock import moment, seconds_since
-from millrace_controllers.trainingjob import faults
+from millrace_controllers.trainingjob import faults, instances
 from millrace_controllers.trainingjob.observed import Attempt, CloudJob, JobState, Observed, Verification
 from millrace_controllers.trainingjob.state import State
 
@@ -51,6 +51,8 @@ class End:
     counted: bool | None = None
     avoid: tuple[str, ...] = ()
     retry_after_seconds: float = 0.0
+    passed_over: instances.PassedOver | None = None
+    """Instance types without capacity that are remembered from now on; None leaves it as it is."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def decide(spec: TrainingJobSpec, status: Object, observed: Observed, now: datet
 
 def _suspend(attempt: Attempt, observed: Observed) -> Decision:
     if attempt.job is not JobState.MISSING:
-        return Decision(Do.CLEAR, State.SUSPENDED, "The pods are being stopped", End("Suspended"))
+        return Decision(Do.CLEAR, State.SUSPENDED, "The pods are being stopped", End("Suspended", passed_over=()))
     if observed.leftovers:
         return Decision(Do.CLEAR, State.SUSPENDED, f"Waiting for the end of {observed.leftovers[0]}", look_again=5)
     return Decision(Do.NOTHING, State.SUSPENDED, "Nothing runs; checkpoints and results are kept")
@@ -140,7 +142,7 @@ def _judge(spec: TrainingJobSpec, status: Object, observed: Observed, now: datet
         return _fail(State.COST_EXCEEDED, f"The run has cost limits.maxCostUSD, {dear} USD, and was stopped")
     fault = faults.find(spec, status, observed, now)
     if fault is not None:
-        return _after_fault(spec, status, fault, now)
+        return _after_fault(spec, status, observed, fault)
     if attempt.cloud is not None:
         return _in_the_cloud(spec, status, observed, attempt.cloud, now)
     return _alive(spec, attempt, now)
@@ -151,9 +153,11 @@ def _is_billed(attempt: Attempt) -> bool:
     return attempt.cloud is None or (attempt.job is JobState.ACTIVE and attempt.cloud.phase not in faults.WAITS_FOR_CAPACITY)
 
 
-def _after_fault(spec: TrainingJobSpec, status: Object, fault: faults.Fault, now: datetime) -> Decision:
+def _after_fault(spec: TrainingJobSpec, status: Object, observed: Observed, fault: faults.Fault) -> Decision:
     if fault.fatal:
         return _fail(fault.state, fault.message, fault.report, fault.cause)
+    if fault.cause in faults.NO_CAPACITY:
+        return _without_capacity(spec, status, observed, fault)
     limit = (spec.limits or Limits()).max_restarts
     count = int((status.get("restarts") or {}).get("count") or 0)
     if fault.counted and count >= limit:
@@ -164,6 +168,16 @@ def _after_fault(spec: TrainingJobSpec, status: Object, fault: faults.Fault, now
     return Decision(Do.CLEAR, fault.state, fault.message, end, look_again=0.1)
 
 
+def _without_capacity(spec: TrainingJobSpec, status: Object, observed: Observed, fault: faults.Fault) -> Decision:
+    """The next instance type at once; after the last one a pause, that grows from round to round."""
+    types = (spec.sage_maker.instance_types if spec.sage_maker else None) or [observed.instance_type]
+    over = instances.after(types, instances.passed_over(status), observed.instance_type, fault.message)
+    told = f"{fault.message}; {instances.in_line(types, over)[0]} is tried next" if over else fault.message
+    rounds = int((status.get("restarts") or {}).get("uncounted") or 0) // len(types)
+    end = End(fault.cause, counted=False, retry_after_seconds=0.0 if over else _growing(rounds), passed_over=over)
+    return Decision(Do.CLEAR, fault.state, told, end, look_again=0.1)
+
+
 def _pause(status: Object, fault: faults.Fault) -> float:
     """Seconds before the next attempt: none after a first fault, doubling while attempts get nowhere.
 
@@ -171,7 +185,7 @@ def _pause(status: Object, fault: faults.Fault) -> float:
     """
     restarts = status.get("restarts") or {}
     uncounted = int(restarts.get("uncounted") or 0)
-    if fault.cause in {"GangUnschedulable", *faults.NO_CAPACITY}:
+    if fault.cause == "GangUnschedulable":
         return _growing(uncounted)
     if fault.counted:
         return _growing(int(restarts.get("count") or 0) - 1)
@@ -226,7 +240,10 @@ def _until_too_dear(spec: TrainingJobSpec, status: Object, observed: Observed, n
     limit = (spec.limits or Limits()).max_cost_usd
     if limit is None or not observed.hourly or not observed.current.all_started:
         return _CLOUD_SECONDS
-    left = (Decimal(limit) - accrued(observed.hourly, status, now)) / observed.hourly * 3600
+    so_far = accrued(observed, status, now)
+    if so_far is None:
+        return _CLOUD_SECONDS
+    left = (Decimal(limit) - so_far) / observed.hourly * 3600
     return max(1.0, min(_CLOUD_SECONDS, float(left) + 1))
 
 
@@ -262,14 +279,18 @@ def running_seconds(status: Object, now: datetime) -> int:
     return int(status.get("runningSeconds") or 0) + int(current)
 
 
-def accrued(hourly: Decimal, status: Object, now: datetime) -> Decimal:
-    """US dollars of the running time so far."""
-    return costs.of_time(hourly, running_seconds(status, now)) or Decimal(0)
+def accrued(observed: Observed, status: Object, now: datetime) -> Decimal | None:
+    """US dollars of the running time so far, each attempt's by its instance type; None where one of them has no price."""
+    current = (observed.instance_type, seconds_since(status.get("attemptStartTime"), now) or 0.0)
+    ended = [(u["instanceType"], u["seconds"]) for u in status.get("usage") or ()]
+    each = [costs.of_time(observed.prices.get(name), seconds) for name, seconds in (*ended, current)]
+    known = [cost for cost in each if cost is not None]
+    return sum(known, Decimal(0)) if len(known) == len(each) else None
 
 
 def _over_cost(spec: TrainingJobSpec, status: Object, observed: Observed, now: datetime) -> bool:
     limit = (spec.limits or Limits()).max_cost_usd
-    return observed.hourly is not None and costs.exceeds(accrued(observed.hourly, status, now), limit)
+    return costs.exceeds(accrued(observed, status, now), limit)
 
 
 def _last_cause(status: Object) -> str | None:

@@ -14,7 +14,8 @@ from millrace.engine import reasons
 from millrace.engine.clock import seconds_since, stamp
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
-from millrace_controllers.trainingjob import plan, progress
+from millrace_controllers.trainingjob import instances, plan, progress
+from millrace_controllers.trainingjob.errors import UnfitForAlgorithm
 from millrace_controllers.trainingjob.observed import JobState, Observed, ResolvedInput
 from millrace_controllers.trainingjob.plan import Decision, End, running_seconds
 from millrace_controllers.trainingjob.state import State
@@ -93,6 +94,11 @@ JOB_REFUSED = Reason(
     "SageMaker could not run the job as it was asked for; the message is its own, and another attempt would only repeat it.",
     "Correct what the message names under a new spec.runID.",
 )
+UNFIT_FOR_ALGORITHM = Reason(
+    "UnfitForAlgorithm",
+    "The algorithm does not take an instance type, hyperparameter or channel of the spec, or misses one; nothing was made.",
+    "Correct what the message names; the run starts by itself.",
+)
 COST_EXCEEDED = Reason(
     "CostExceeded",
     "The run has cost limits.maxCostUSD by the operator's price table and was stopped.",
@@ -100,8 +106,9 @@ COST_EXCEEDED = Reason(
 )
 NO_CAPACITY = Reason(
     "NoCapacity",
-    "AWS had no instances of the type to give; another attempt follows after a pause, and does not count as a restart.",
-    "Wait, or choose another instance type or region under a new object.",
+    "AWS had no instances of the type to give. The next of spec.sageMaker.instanceTypes is tried, and after the last one the "
+    "first again, after a pause; none of this counts as a restart.",
+    "Wait, or name more instance types, or another region's account, under a new object.",
 )
 
 _AGAIN = "Mend it and set a new spec.runID."
@@ -148,7 +155,8 @@ BY_STATE = {
     State.COST_EXCEEDED: COST_EXCEEDED,
     State.NO_CAPACITY: NO_CAPACITY,
 }
-REASONS = tuple({r.name: r for r in (*BY_STATE.values(), *REPORTED.values()) if r is not reasons.SUSPENDED}.values())
+_OWN = (*BY_STATE.values(), UNFIT_FOR_ALGORITHM, *REPORTED.values())
+REASONS = tuple({r.name: r for r in _OWN if r is not reasons.SUSPENDED}.values())
 
 AT_ONCE = 0.1
 """Seconds to the pass that acts on what this one wrote down: our own write wakes nobody."""
@@ -190,15 +198,21 @@ def outcome(decision: Decision, old: Object, observed: Observed, lineage: Object
         fields.update(_ended(decision.end, old, observed, now))
     if decision.final:
         fields.update(_final(decision, old, observed, now))
-    if observed.hourly is not None:
-        so_far = plan.accrued(observed.hourly, {**old, **fields}, now)
-        runs = observed.current.job is JobState.ACTIVE
-        fields["cost"] = costs.fields(observed.hourly if runs else Decimal(0), estimated=observed.estimated, accrued=so_far)
+    if observed.instance_type:
+        fields["cost"] = _cost({**old, **fields}, observed, now)
     message = _message(decision)
     written_down = decision.end is not None or decision.final
     return Outcome(
         verdicts(decision, message), fields, _events(decision, old, message), AT_ONCE if written_down else decision.look_again
     )
+
+
+def _cost(status: Object, observed: Observed, now: datetime) -> Object | None:
+    """Nothing where a part of it is not known: a sum without it would look like all of it."""
+    so_far, runs = plan.accrued(observed, status, now), observed.current.job is JobState.ACTIVE
+    if so_far is None:
+        return None
+    return costs.fields(observed.hourly if runs else Decimal(0), estimated=observed.estimated, accrued=so_far)
 
 
 def _message(decision: Decision) -> str:
@@ -216,6 +230,8 @@ def _attempt_fields(decision: Decision, old: Object, observed: Observed, now: da
     if attempt.job is JobState.MISSING:
         return {}
     fields: Object = {"attempt": attempt.number, "externalID": attempt.job_name, "startTime": old.get("startTime") or stamp(now)}
+    if attempt.cloud is not None and attempt.cloud.instance_type:
+        fields["instanceType"] = attempt.cloud.instance_type
     if attempt.job is JobState.SUSPENDED:  # pods that the queue takes back run on for their grace
         if old.get("attemptStartTime"):
             fields.update({"attemptStartTime": None, "runningSeconds": running_seconds(old, now)})
@@ -238,9 +254,12 @@ def _ended(end: End, old: Object, observed: Observed, now: datetime) -> Object:
         "externalID": None,
         "attemptStartTime": None,
         "runningSeconds": running_seconds(old, now) or None,
+        "usage": instances.used(old, observed.instance_type, now),
         "restarts": restarts,
         "retryAfter": stamp(now + timedelta(seconds=end.retry_after_seconds)) if end.retry_after_seconds else None,
     }
+    if end.passed_over is not None:
+        fields["passedOver"] = [{"instanceType": name, "reason": why} for name, why in end.passed_over] or None
     if end.avoid:
         fields["nodesAvoided"] = sorted({*(old.get("nodesAvoided") or ()), *end.avoid})
     return fields
@@ -251,6 +270,7 @@ def _final(decision: Decision, old: Object, observed: Observed, now: datetime) -
     fields: Object = {"attempt": observed.current.number, "completionTime": stamp(now), "retryAfter": None}
     fields["attemptStartTime"] = None
     fields["runningSeconds"] = running_seconds(old, now) or None
+    fields["usage"] = instances.used(old, observed.instance_type, now)
     report = decision.report or {}
     if decision.state in _DONE:
         fields.update(progress.final_fields(old, report))
@@ -299,10 +319,13 @@ def settled(old: Object) -> Outcome:
 
 
 NEW_RUN = (
-    "completionTime", "attemptStartTime", "progress", "metrics", "checkpoint", "model", "lineage", "restarts", "retryAfter",
-    "runningSeconds", "externalID", "startTime",
+    "attempt", "completionTime", "attemptStartTime", "progress", "metrics", "checkpoint", "model", "lineage", "restarts",
+    "retryAfter", "runningSeconds", "externalID", "startTime", "instanceType", "passedOver", "usage", "cost",
 )  # fmt: skip
-"""Fields that a new run begins without. Attempt numbers go on: they are never reused."""
+"""Fields that a new run begins without. Attempt numbers go on, from `endedAttempt`: they are never reused.
+
+Without an attempt the run has not started, and what does not fit may yet be changed.
+"""
 
 
 def new_run(run_id: str, old: Object) -> Outcome:
@@ -323,11 +346,14 @@ def deleting(message: str, old: Object) -> Outcome:
     return Outcome((Verdict("Succeeded", "Unknown", name, message), goes), requeue_after=5)
 
 
-def explain(obj: Object, _: BaseException) -> tuple[Verdict, ...] | None:
-    """The shared reasons say enough of every error, but an error while tidying up changes nothing of how a run ended."""
+def explain(obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
+    """The shared reasons say enough of most errors, but an error while tidying up changes nothing of how a run ended."""
     old = obj.get("status") or {}
     if old.get("completionTime") and not obj["metadata"].get("deletionTimestamp"):
         return settled(old).conditions
+    if isinstance(error, UnfitForAlgorithm):
+        name = UNFIT_FOR_ALGORITHM.name
+        return Verdict("Succeeded", "False", name, error.message), Verdict("Stalled", "True", name, error.message)
     return None
 
 

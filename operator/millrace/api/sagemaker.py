@@ -9,6 +9,8 @@ from pydantic import Field
 from millrace.api.common import Model
 
 InstanceType = Annotated[str, Field(max_length=64, pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")]
+InstanceTypes = Annotated[list[InstanceType], Field(min_length=1, max_length=8)]
+"""In the order in which they are tried."""
 NetworkID = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[-0-9a-zA-Z]+$")]
 
 
@@ -18,4 +20,27 @@ class Vpc(Model):
     subnets: list[NetworkID] = Field(min_length=1, max_length=16, description="Subnets.")
     security_group_ids: list[NetworkID] = Field(
         alias="securityGroupIDs", min_length=1, max_length=5, description="Security groups."
+    )
+
+
+class PassedOver(Model):
+    """An instance type that could not be had."""
+
+    instance_type: str = Field(description="The instance type.")
+    reason: str = Field(max_length=512, description="What AWS said.")
+
+
+class Licence(Model):
+    """The licence of a gated model, and who accepted it."""
+
+    model_id: str = Field(alias="modelID", description="The hub's model.")
+    version: str = Field(description="Its version in the hub.")
+    uri: str | None = Field(default=None, description="Where the hub says that the licence is.")
+    accepted_by: str | None = Field(
+        default=None, description="Field manager that set acceptEULA: a program such as kubectl or a GitOps tool, not a person."
+    )
+    accepted_at: str | None = Field(
+        default=None,
+        json_schema_extra={"format": "date-time"},
+        description="When that manager last wrote, as of the first use of the model.",
     )

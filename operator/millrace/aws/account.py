@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +55,7 @@ class Account:
     standing: Standing = field(default_factory=lambda: Standing(""))
     _lines: dict[tuple[str, str], Turns] = field(default_factory=dict)
     _denied: dict[tuple[str, str], Missing] = field(default_factory=dict)
+    _known: dict[Hashable, tuple[float, Answer]] = field(default_factory=dict)
     _lists: dict[str, SharedList] = field(default_factory=dict)
 
     @property
@@ -189,6 +190,17 @@ class Account:
     def _note_granted(self, service: str, operation: str) -> None:
         if self._denied.pop((service, operation), None) is not None:
             self.on_denied()
+
+    # -- what hardly changes -----------------------------------------------------------------------------------------
+
+    async def known(self, what: Hashable, seconds: float, read: Callable[[], Awaitable[Answer | None]]) -> Answer | None:
+        """What was read in the last `seconds`, else what is read now; that there is none is not remembered."""
+        at, held = self._known.get(what, (0.0, None))
+        if held is None or self.monotonic() - at >= seconds:
+            held = await read()
+            if held is not None:
+                self._known[what] = (self.monotonic(), held)
+        return held
 
     # -- lists -----------------------------------------------------------------------------------------------------
 

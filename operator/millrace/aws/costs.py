@@ -5,7 +5,7 @@ None is "has no price" and stays so through every sum: a cost that is not known 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -30,6 +30,12 @@ def amount(value: str | None) -> Decimal | None:
 def of_time(hourly: Decimal | None, seconds: float) -> Decimal | None:
     """What running for so long costs."""
     return None if hourly is None else hourly * Decimal(str(round(seconds, 3))) / _HOUR
+
+
+def at_most(hourly: Sequence[Decimal | None], seconds: int | None) -> Decimal | None:
+    """What so much time costs on the dearest of several things; None where the time has no limit, or one of them no price."""
+    known = [price for price in hourly if price is not None]
+    return of_time(max(known), seconds) if seconds is not None and known and len(known) == len(hourly) else None
 
 
 def fields(hourly: Decimal | None, *, estimated: Decimal | None = None, accrued: Decimal | None = None) -> Object | None:

@@ -18,10 +18,11 @@ from millrace.engine.outcome import Outcome, Verdict
 from millrace.engine.progress import Board
 from millrace.engine.reasons import Reason
 from millrace.engine.settings import Settings
-from millrace.kube import labels
+from millrace.kube import labels, managers
 from millrace.kube.client import Client
 from millrace.kube.errors import AlreadyExists
-from millrace.kube.resources import Resource
+from millrace.kube.managers import Manager
+from millrace.kube.resources import Resource, of_kind
 
 if TYPE_CHECKING:
     from millrace.aws.account import Account
@@ -114,6 +115,12 @@ class Pass:
     def spec(self) -> Any:
         """The typed spec."""
         return self.controller.kind.spec.model_validate(self.object["spec"])
+
+    async def manager_of(self, *path: str) -> Manager | None:
+        """Who set a field, asked of the API server: the cache leaves that out."""
+        found = await self.client.find(of_kind(self.controller.kind), self.namespace, self.name)
+        same = found is not None and found["metadata"].get("uid") == self.uid
+        return managers.of_field(found["metadata"].get("managedFields") or (), *path) if found and same else None
 
     def child(self, resource: Resource, name: str) -> Object | None:
         """A child by name, from the cache; None where there is none or it belongs to another object."""

@@ -18,6 +18,8 @@ ROLE = f"{GROUP}/role"
 
 PAUSED = f"{GROUP}/paused"
 RECONCILE_AT = f"{GROUP}/reconcile-at"
+START_AT = f"{GROUP}/start-at"
+"""Annotation: another value starts what was stopped for want of requests."""
 FINALIZER = f"{GROUP}/finalizer"
 
 

@@ -75,6 +75,19 @@ def test_a_time_zone_that_there_is_not_is_named() -> None:
 
 def test_nobody_suspended_it() -> None:
     made = Outcome((Verdict("Ready", "False", "Suspended", "Nothing runs"),), requeue_after=500.0)
-    shut = status.by_the_hour(made, 60.0, shut=True)
+    shut = status.by_the_hour(made, 60.0, status.OUTSIDE_HOURS)
     assert (shut.conditions[0].reason, shut.requeue_after) == ("OutsideHours", 60.0)
-    assert status.by_the_hour(made, None, shut=False) == made, "what somebody suspended is called so"
+    assert status.by_the_hour(made, None, None) == made, "what somebody suspended is called so"
+
+
+def test_an_opening_is_told_apart_from_the_next_and_is_the_same_all_the_while() -> None:
+    days = schedule(*({"days": [day], "from": "00:00", "to": end} for day in WEEKDAYS for end in ("12:00",)))
+    monday, tuesday = (hours.look(days, at(f"2026-11-{day} 09:00")).since for day in (23, 24))
+    assert (monday, tuesday) == (at("2026-11-23 00:00"), at("2026-11-24 00:00"))
+    long = schedule(
+        {"days": ["Mon", "Tue", "Wed"], "from": "06:00", "to": "18:00"}, {"days": ["Mon", "Tue"], "from": "18:00", "to": "06:00"}
+    )
+    for moment in ("2026-11-23 07:00", "2026-11-24 12:00", "2026-11-25 17:00"):
+        assert hours.look(long, at(moment)).since == at("2026-11-23 06:00"), "windows that touch are one"
+    always = schedule({"from": "00:00", "to": "12:00"}, {"from": "12:00", "to": "00:00"})
+    assert hours.look(always, at("2026-11-23 07:00")) == hours.ALWAYS

@@ -13,8 +13,8 @@ from botocore.validate import validate_parameters
 
 from millrace.api.v1alpha1.trainingjob import TrainingJobSpec
 from millrace.engine.clock import stamp
-from millrace_controllers.trainingjob import plan
-from millrace_controllers.trainingjob.backends.sagemaker import observe, record, request
+from millrace_controllers.trainingjob import instances, plan
+from millrace_controllers.trainingjob.backends.sagemaker import algorithm, observe, record, request
 from millrace_controllers.trainingjob.observed import Attempt, CloudJob, JobState, Observed, ResolvedInput
 from millrace_controllers.trainingjob.plan import Do
 from millrace_controllers.trainingjob.state import State
@@ -29,12 +29,12 @@ TRAIN = ResolvedInput("train", "", "s3://data/train/")
 
 
 def spec(job: Object | None = None, **change: Any) -> TrainingJobSpec:
-    sage_maker = {"algorithm": {"image": "repo/x:1"}, "roleARN": ROLE, "instanceType": "ml.g5.2xlarge", **(job or {})}
+    sage_maker = {"algorithm": {"image": "repo/x:1"}, "roleARN": ROLE, "instanceTypes": ["ml.g5.2xlarge"], **(job or {})}
     return TrainingJobSpec.model_validate({"output": {"uri": "s3://results/models/"}, "sageMaker": sage_maker, **change})
 
 
 def asked(wanted: TrainingJobSpec, number: int = 1, spent: int = 0) -> Object:
-    return request.create(OWNER, wanted, number, (TRAIN,), {"millrace.dev/uid": UID}, spent)
+    return request.create(OWNER, wanted, number, "ml.g5.2xlarge", (TRAIN,), {"millrace.dev/uid": UID}, spent)
 
 
 WHOLE = {
@@ -133,13 +133,16 @@ def test_how_a_job_ends_decides_what_comes_next(
 
 def test_attempts_without_capacity_follow_with_growing_pauses() -> None:
     seen = observe.attempt(1, 1, described("Failed", FailureReason="CapacityError: none", SecondaryStatus="Failed"))
-    ends = [plan.decide(spec(), {"restarts": {"uncounted": n}}, Observed(seen), BEGIN).end for n in range(4)]
+    ends = [
+        plan.decide(spec(), {"restarts": {"uncounted": n}}, Observed(seen, instance_type="ml.g5.2xlarge"), BEGIN).end
+        for n in range(4)
+    ]
     assert [end.retry_after_seconds for end in ends if end] == [10.0, 20.0, 40.0, 80.0]
 
 
 def test_a_run_that_has_cost_its_limit_is_stopped_and_until_then_looked_at_in_time() -> None:
     running = Attempt(1, 1, JobState.ACTIVE, "arn", cloud=CloudJob("arn", "Training", started=True))
-    seen = Observed(running, hourly=Decimal(36))
+    seen = Observed(running, instance_type="ml.a.x", prices={"ml.a.x": Decimal(36)})
     limited = spec(limits={"maxCostUSD": "1.00"})
     early = {"attempt": 1, "attemptStartTime": "2026-01-01T11:59:00Z"}  # 60 s: 0.60 USD
     late = {"attempt": 1, "attemptStartTime": "2026-01-01T11:58:00Z"}  # 120 s: 1.20 USD
@@ -185,6 +188,123 @@ def test_a_fault_of_aws_that_lasts_is_met_with_growing_pauses() -> None:
     decision = plan.decide(spec(), status, Observed(failed), BEGIN)
     assert decision.end is not None
     assert decision.end.retry_after_seconds == 40.0, "each attempt starts instances"
+
+
+# types, passed over before, type without capacity, remembered, next in line, why
+ROUNDS = [
+    (("a",), (), "a", (), "a", "with one type every round is of one attempt"),
+    (("a", "b"), (), "a", ("a",), "b", "the next is tried"),
+    (("a", "b"), ("a",), "b", (), "a", "the last: the first is next again"),
+    (("a", "b", "c"), ("b",), "a", ("b", "a"), "c", "b had none before: c is left"),
+    (("a", "b"), ("a",), "a", (), "a", "b was refused for want of quota, and a had none again: the round is over"),
+]
+
+
+@pytest.mark.parametrize(("types", "over", "name", "kept", "following", "why"), ROUNDS, ids=[row[-1] for row in ROUNDS])
+def test_a_type_without_capacity_is_passed_over_until_the_others_were_tried(
+    types: tuple[str, ...], over: tuple[str, ...], name: str, kept: tuple[str, ...], following: str, why: str
+) -> None:
+    made = instances.after(types, tuple((each, "none") for each in over), name, "no room")
+    assert tuple(each for each, _ in made) == kept, why
+    assert instances.in_line(types, made)[0] == following, why
+
+
+def test_the_next_type_follows_at_once_and_the_next_round_after_a_pause() -> None:
+    failed = observe.attempt(2, 1, described("Failed", FailureReason="CapacityError: none", SecondaryStatus="Failed"))
+    two, over = spec({"instanceTypes": ["ml.a.x", "ml.b.x"]}), [{"instanceType": "ml.a.x", "reason": "none"}]
+    first = plan.decide(two, {"restarts": {"uncounted": 2}}, Observed(failed, instance_type="ml.a.x"), BEGIN)
+    assert first.end is not None
+    assert (first.end.retry_after_seconds, first.end.counted) == (0.0, False)
+    assert "ml.b.x is tried next" in first.message
+    status = {"passedOver": over, "restarts": {"uncounted": 3}}
+    second = plan.decide(two, status, Observed(failed, instance_type="ml.b.x"), BEGIN)
+    assert second.end is not None
+    assert second.end.retry_after_seconds == 20.0, "the second round"
+
+
+# usage of ended attempts, seconds that the current one runs, US dollars, why
+BILLS: list[tuple[list[Object], float, str | None, str]] = [
+    ([], 0, "0", "nothing has run"),
+    ([], 1800, "1", "half an hour of b"),
+    ([{"instanceType": "ml.a.x", "seconds": 3600}], 1800, "2", "each attempt by its own type's price"),
+    ([{"instanceType": "ml.none.x", "seconds": 1}], 1800, None, "a part that has no price makes the sum unknown"),
+]
+
+
+@pytest.mark.parametrize(("usage", "seconds", "dollars", "why"), BILLS, ids=[row[-1] for row in BILLS])
+def test_a_run_costs_what_its_attempts_cost_by_their_types(
+    usage: list[Object], seconds: float, dollars: str | None, why: str
+) -> None:
+    prices = {"ml.a.x": Decimal(1), "ml.b.x": Decimal(2)}
+    status = {"usage": usage, **({"attemptStartTime": stamp(BEGIN - timedelta(seconds=seconds))} if seconds else {})}
+    made = plan.accrued(Observed(Attempt(1, 1), instance_type="ml.b.x", prices=prices), status, BEGIN)
+    assert made == (None if dollars is None else Decimal(dollars)), why
+
+
+def test_what_has_run_is_kept_by_type() -> None:
+    status = {"usage": [{"instanceType": "ml.b.x", "seconds": 5}], "attemptStartTime": stamp(BEGIN - timedelta(seconds=60))}
+    assert instances.used(status, "ml.a.x", BEGIN) == [
+        {"instanceType": "ml.a.x", "seconds": 60}, {"instanceType": "ml.b.x", "seconds": 5},
+    ]  # fmt: skip
+    assert instances.used({}, "ml.a.x", BEGIN) is None, "an attempt that never ran costs nothing"
+
+
+# -- an algorithm's own demands -------------------------------------------------------------------------------------------
+
+
+def declared(name: str, kind: str, range_: Object | None = None, **more: Any) -> Object:
+    return {"Name": name, "Type": kind, **({"Range": range_} if range_ else {}), **more}
+
+
+def between(kind: str, least: str, most: str) -> Object:
+    return {f"{kind}ParameterRangeSpecification": {"MinValue": least, "MaxValue": most}}
+
+
+TAKES: Object = {
+    "SupportedTrainingInstanceTypes": ["ml.p4de.24xlarge", "ml.p5.48xlarge"],
+    "SupportedHyperParameters": [
+        declared("epochs", "Integer", between("Integer", "1", "10"), IsRequired=True),
+        declared("lr", "Continuous", between("Continuous", "0.000001", "0.1"), DefaultValue="0.01"),
+        declared("mode", "Categorical", {"CategoricalParameterRangeSpecification": {"Values": ["lora", "full"]}}),
+        declared("name", "FreeText"),
+        declared("seed", "Integer"),
+    ],
+    "TrainingChannels": [{"Name": "train", "IsRequired": True}, {"Name": "evaluation"}],
+}
+GOOD: Object = {"epochs": "3", "lr": "1e-3", "mode": "lora", "name": "any thing", "seed": "7"}
+# inputs, parameters, member's change, what is said of it, why
+DEMANDS: list[tuple[list[str], Object, Object, list[str], str]] = [
+    (["train"], GOOD, {}, [], "all fits"),
+    (["train", "evaluation"], {"epochs": "10"}, {}, [], "limits are inclusive, and what has a default may be left out"),
+    (["train"], GOOD, {"instanceTypes": ["ml.p5.48xlarge", "ml.g5.2xlarge"]}, ["ml.g5.2xlarge is not among"], "each type counts"),
+    (["train"], GOOD, {"instanceCount": 2}, ["it trains on one instance only"], "not distributed"),
+    (["train"], {}, {}, ["spec.parameters.epochs is required"], "a missing one"),
+    (["train"], {**GOOD, "epoch": "3"}, {}, ["epoch is unknown"], "mistyped"),
+    (["train"], {**GOOD, "epochs": "2.5"}, {}, ["'2.5' is not a whole number"], "an integer"),
+    (["train"], {**GOOD, "epochs": "11"}, {}, ["'11' is not between 1 and 10"], "out of range"),
+    (["train"], {**GOOD, "lr": "nan"}, {}, ["'nan' is not a number"], "no number is within no limits"),
+    (["train"], {**GOOD, "lr": "fast"}, {}, ["'fast' is not a number"], "text"),
+    (["train"], {**GOOD, "mode": "LoRA"}, {}, ["'LoRA' is not one of lora, full"], "case matters"),
+    ([], GOOD, {}, ["the channel 'train' is required"], "a missing channel"),
+    (["train", "test"], GOOD, {}, ["'test' is no channel of it"], "an unknown channel"),
+    ([], {"epoch": "3"}, {}, ["epoch is unknown", "epochs is required", "'train' is required"], "all is told at once"),
+]
+
+
+@pytest.mark.parametrize(("inputs", "parameters", "change", "said", "why"), DEMANDS, ids=[row[-1] for row in DEMANDS])
+def test_what_an_algorithm_would_not_take_is_told_before_it_is_asked(
+    inputs: list[str], parameters: Object, change: Object, said: list[str], why: str
+) -> None:
+    job = {"algorithm": {"algorithmARN": ALGORITHM}, "instanceTypes": ["ml.p5.48xlarge"], **change}
+    given = [{"name": name, "uri": f"s3://data/{name}/"} for name in inputs]
+    found = list(algorithm.problems(TAKES, spec(job, inputs=given, parameters=parameters)))
+    assert len(found) == len(said), (why, found)
+    assert all(part in line for part, line in zip(said, found, strict=True)), (why, found)
+
+
+def test_an_algorithm_that_declares_no_parameters_takes_what_it_takes() -> None:
+    takes = {"SupportedTrainingInstanceTypes": ["ml.g5.2xlarge"]}
+    assert list(algorithm.problems(takes, spec(parameters={"any": "x"}))) == []
 
 
 # -- the record ----------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from millrace.api.common import (
 )
 from millrace.api.pods import EnvVar, PodPlacement, PodResources, PullPolicy
 from millrace.api.resource import AGE, Column, Kind, summary_columns
-from millrace.api.sagemaker import InstanceType, Vpc
+from millrace.api.sagemaker import InstanceTypes, Licence, PassedOver, Vpc
 
 MEMBERS = ("kubernetes", "sageMaker")
 MODELS = ("trainingJobRef", "uri", "jumpStart", "marketplace")
@@ -188,10 +188,8 @@ class SageMakerServing(Model):
     """The endpoint as instances of SageMaker."""
 
     role_arn: RoleARN = Field(alias="roleARN", description="Role that SageMaker pulls the image and reads the model as.")
-    instance_types: list[InstanceType] | None = Field(
+    instance_types: InstanceTypes | None = Field(
         default=None,
-        min_length=1,
-        max_length=8,
         description="The first one that there is quota and capacity for; a hub model's own default when not given.",
     )
     override_instance_types: bool = Field(
@@ -289,6 +287,10 @@ class ModelEndpointSpec(CloudSpec):
                 "!has(self.sageMaker) || !has(self.sageMaker.env) || !has(self.model.marketplace)",
                 "`sageMaker.env` may not be set for a model of Marketplace: its package has its own",
             ),
+            (
+                "!has(self.idleSeconds) || has(self.sageMaker)",
+                "`idleSeconds` needs `sageMaker`: nobody counts the requests that pods get; use `schedule` or `suspend`",
+            ),
             ("!has(self.accountRef) || has(self.sageMaker)", "`accountRef` is for `sageMaker`"),
             (
                 "has(self.accountRef) == has(oldSelf.accountRef) && "
@@ -303,6 +305,13 @@ class ModelEndpointSpec(CloudSpec):
     kubernetes: KubernetesServing | None = Field(default=None, description="Serve it by pods of this cluster.")
     sage_maker: SageMakerServing | None = Field(default=None, description="Serve it by SageMaker.")
     schedule: Schedule | None = Field(default=None, description="When it shall be there; always when not given.")
+    idle_seconds: int | None = Field(
+        default=None,
+        ge=300,
+        le=1209600,
+        description="Stop it after so long without a request; a change of the spec, another value of the annotation "
+        "millrace.dev/start-at or the next opening of `schedule` starts it again. For `sageMaker`.",
+    )
     probe: Probe | None = Field(
         default=None, description="A golden request; with protocol OpenAI a completion of one token is asked by default."
     )
@@ -318,13 +327,6 @@ class ServedModel(Model):
     algorithm_arn: str | None = Field(default=None, alias="algorithmARN", description="Algorithm that it was trained by.")
 
 
-class PassedOver(Model):
-    """An instance type that could not be had."""
-
-    instance_type: str = Field(description="The instance type.")
-    reason: str = Field(max_length=512, description="What AWS said.")
-
-
 class HostedStatus(Model):
     """What there is on SageMaker."""
 
@@ -338,9 +340,20 @@ class HostedStatus(Model):
     updating_to: str | None = Field(default=None, description="Configuration that an update was begun to.")
     probed: str | None = Field(default=None, description="Configuration that answered the golden request, and which that was.")
     scaled: str | None = Field(default=None, description="Number of instances that was last set.")
+    changed: str | None = Field(default=None, description="When SageMaker last changed the endpoint.")
+    last_used: str | None = Field(
+        default=None, description="About when it was last asked, as far as that was looked at; for `idleSeconds`."
+    )
     model_version: str | None = Field(default=None, description="Version of a hub model.")
     image: str | None = Field(default=None, description="Image of the container.")
     packaged: bool | None = Field(default=None, description="Model packages were made for it, and go with it.")
+
+
+class Idle(Model):
+    """That it was stopped for want of requests."""
+
+    since: str = Field(json_schema_extra={"format": "date-time"}, description="About when it was last asked.")
+    under: str = Field(description="Generation, annotation and opening under which that was; another one starts it again.")
 
 
 class Traffic(Model):
@@ -361,6 +374,8 @@ class ModelEndpointStatus(CommonStatus):
     ready_replicas: int | None = Field(default=None, description="Pods of the current revision that get requests.")
     traffic: list[Traffic] | None = Field(default=None, max_length=16, description="Who gets requests.")
     sage_maker: HostedStatus | None = Field(default=None, description="What there is on SageMaker.")
+    licence: Licence | None = Field(default=None, description="The licence that was accepted, of a gated model.")
+    idle: Idle | None = Field(default=None, description="That it was stopped for want of requests.")
     cost: Cost | None = Field(default=None, description="What it costs, by the operator's price table.")
     applied_generation: int | None = Field(default=None, description="Generation of the Deployment that was last made by us.")
 

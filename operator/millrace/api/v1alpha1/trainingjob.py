@@ -24,7 +24,7 @@ from millrace.api.common import (
 )
 from millrace.api.pods import EnvVar, PodPlacement, PodResources, PullPolicy
 from millrace.api.resource import AGE, Column, Kind, summary_columns
-from millrace.api.sagemaker import InstanceType, Vpc
+from millrace.api.sagemaker import InstanceTypes, PassedOver, Vpc
 
 MEMBERS = ("kubernetes", "sageMaker")
 ALGORITHMS = ("image", "script", "algorithmARN")
@@ -277,8 +277,8 @@ class SageMakerTraining(Model):
     role_arn: ARN = Field(
         alias="roleARN", description="Execution role that SageMaker assumes; the account's role must be allowed to pass it."
     )
-    instance_type: InstanceType = Field(description="Instances.")
-    instance_count: int = Field(default=1, ge=1, le=1000, description="Instances.")
+    instance_types: InstanceTypes = Field(description="Each attempt runs on the first one that there is quota and capacity for.")
+    instance_count: int = Field(default=1, ge=1, le=1000, description="Instances of an attempt.")
     volume_gib: int = Field(default=30, alias="volumeGiB", ge=1, le=16384, description="Volume of each instance, GiB.")
     spot: Spot | None = Field(default=None, description="Use spare capacity; checkpoints go below the output.")
     vpc: Vpc | None = Field(default=None, description="The network that the instances are in.")
@@ -440,6 +440,13 @@ class Restarts(Model):
     last_fault_time: str | None = Field(default=None, description="When the last fault was seen.")
 
 
+class Usage(Model):
+    """Running time on one instance type."""
+
+    instance_type: str = Field(description="The instance type.")
+    seconds: int = Field(description="Running time of the attempts on it that ended.")
+
+
 class TrainingJobStatus(CommonStatus):
     """What the run did."""
 
@@ -455,6 +462,13 @@ class TrainingJobStatus(CommonStatus):
     restarts: Restarts | None = Field(default=None, description="How often the group was started again.")
     running_seconds: int | None = Field(default=None, description="Running time of the attempts that ended.")
     attempt_start_time: str | None = Field(default=None, description="When all pods of the current attempt ran.")
+    instance_type: str | None = Field(default=None, description="Instance type of the newest attempt; for members on AWS.")
+    passed_over: list[PassedOver] | None = Field(
+        default=None, max_length=8, description="Instance types that had no capacity; they are tried again after the others."
+    )
+    usage: list[Usage] | None = Field(
+        default=None, max_length=16, description="Running time of the attempts that ended, by instance type: what the cost is of."
+    )
     cost: Cost | None = Field(default=None, description="What it costs; for members on AWS.")
     retry_after: str | None = Field(default=None, description="Not before this time is the next attempt made.")
 

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from millrace.api.v1alpha1.modelendpoint import Probe, ProbeExpectation
@@ -20,6 +21,7 @@ from millrace.aws.errors import CallError, InUse, QuotaExceeded
 from millrace.aws.listing import Listed
 from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Refused
+from millrace_controllers.modelendpoint import idle
 from millrace_controllers.modelendpoint.backends.sagemaker import hub, requests
 from millrace_controllers.modelendpoint.errors import PackageNotReady
 from millrace_controllers.modelendpoint.observed import Answer, Hosted, Stage
@@ -225,6 +227,24 @@ class SageMakerHost:
         told: bytes = answer["Body"]
         return told.decode("utf-8", "replace")
 
+    async def last_asked(self, ctx: Pass, endpoint: str, begin: datetime) -> datetime | None:
+        """About when the newest request came, of those since `begin`; the golden request is one, too."""
+        now = ctx.clock.now()
+        seconds = idle.period(begin, now)
+        dimensions = {"EndpointName": endpoint, "VariantName": requests.VARIANT}
+        answer = await self.account(ctx).call(
+            "cloudwatch",
+            "GetMetricStatistics",
+            Namespace="AWS/SageMaker",
+            MetricName="Invocations",
+            Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+            StartTime=begin,
+            EndTime=now,
+            Period=seconds,
+            Statistics=["Sum"],
+        )
+        return idle.newest(answer.get("Datapoints") or (), seconds, now)
+
     async def words(self, ctx: Pass, found: Hosted) -> str:
         """The last lines of the containers' log; "" where there are none, or they may not be read."""
         account, group = self.account(ctx), f"/aws/sagemaker/Endpoints/{found.name}"
@@ -327,6 +347,7 @@ def hosted(found: Object, variant: Object) -> Hosted:
         instances=running.get("CurrentInstanceCount", 0),
         desired=running.get("DesiredInstanceCount", 0),
         failure=found.get("FailureReason", ""),
+        changed=found.get("LastModifiedTime"),
     )
 
 

@@ -36,6 +36,16 @@ class Card:
         return (*filter(None, [default]), *(t for t in known if t != default))
 
     @property
+    def licence(self) -> str:
+        """Where its licence is, as far as the card tells."""
+        return str(self.document.get("HostingEulaUri") or "")
+
+    @property
+    def gated(self) -> bool:
+        """Whether its licence must be accepted."""
+        return bool(self.document.get("GatedBucket"))
+
+    @property
     def probe(self) -> dict[str, Any] | None:
         """The body of its first example request."""
         payloads = (self.document.get("DefaultPayloads") or {}).values()
@@ -49,8 +59,8 @@ def card(answer: Mapping[str, Any]) -> Card:
 
 def check(found: Card, asked: JumpStartModel, types: Sequence[str], *, override: bool) -> None:
     """Before anything is made. Raises LicenceNotAccepted or Refused."""
-    if found.document.get("GatedBucket") and not asked.accept_eula:
-        where = found.document.get("HostingEulaUri") or "the model's card in SageMaker Studio"
+    if found.gated and not asked.accept_eula:
+        where = found.licence or "the model's card in SageMaker Studio"
         raise LicenceNotAccepted(f"{asked.model_id} is gated: read its licence ({where}) and set {_PLACE}.acceptEULA: true")
     missing = [name for name in _NEEDED if not found.document.get(name)]
     if missing:
@@ -74,7 +84,7 @@ def recipe(found: Card, asked: JumpStartModel, instance_type: str) -> Recipe:
         model_uri=str(document["HostingArtifactUri"]),
         compressed=not prefix,
         env={**_environment(document), **{k: str(v) for k, v in (variant.get("EnvironmentVariables") or {}).items()}},
-        accept_eula=asked.accept_eula if document.get("GatedBucket") else None,
+        accept_eula=asked.accept_eula if found.gated else None,
         isolated=bool(document.get("InferenceEnableNetworkIsolation")),
         volume_gib=document.get("InferenceVolumeSize"),
         start_seconds=_whole(document.get("ContainerStartupHealthCheckTimeout")),

@@ -14,8 +14,9 @@ from millrace.aws.listing import Listed
 from millrace.data.prices import TRAINING
 from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Waiting
-from millrace_controllers.trainingjob import plan
-from millrace_controllers.trainingjob.backends.sagemaker import observe, record, request
+from millrace_controllers.trainingjob import instances, plan
+from millrace_controllers.trainingjob.backends.sagemaker import algorithm, observe, record, request
+from millrace_controllers.trainingjob.errors import UnfitForAlgorithm
 from millrace_controllers.trainingjob.observed import Attempt, CloudJob, JobState, Observed, ResolvedInput, Verification
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 Inputs = tuple[ResolvedInput, ...]
 _LIST = "sagemaker-training-jobs"
+_REMEMBERED = 3600.0
+"""Seconds that what an algorithm takes is believed: versions of a product have ARNs of their own."""
 
 
 class SageMakerTrainer:
@@ -49,13 +52,15 @@ class SageMakerTrainer:
         elif (done := await self._done_before(ctx, account)) is not None:
             return Observed(_done(current), verification=Verification(ctx.uid, done["report"]))
         leftovers = await self._leftovers(ctx, account, number) if described is None else ()
-        hourly = self._hourly(ctx, account)
+        types = self._types(ctx)
+        prices = self._prices(ctx, account)
         return Observed(
             current,
             leftovers,
             await self._verification(ctx, account, current),
-            hourly=hourly,
-            estimated=self._estimated(ctx, hourly),
+            instance_type=_type_of(current, ctx.status) or types[0],
+            prices=prices,
+            estimated=costs.at_most([prices.get(name) for name in types], _seconds_at_most(ctx)),
         )
 
     def _account(self, ctx: Pass) -> Account:
@@ -64,13 +69,15 @@ class SageMakerTrainer:
     def _number(self, ctx: Pass) -> int:
         return int(ctx.status.get("endedAttempt") or 0) + 1
 
-    def _hourly(self, ctx: Pass, account: Account) -> Decimal | None:
-        price = ctx.clouds.prices.hourly(account.region, TRAINING, ctx.spec.sage_maker.instance_type)
-        return None if price is None else price * int(ctx.spec.sage_maker.instance_count)
+    def _types(self, ctx: Pass) -> tuple[str, ...]:
+        return instances.in_line(ctx.spec.sage_maker.instance_types, instances.passed_over(ctx.status))
 
-    def _estimated(self, ctx: Pass, hourly: Decimal | None) -> Decimal | None:
-        limit = ctx.spec.limits.max_runtime_seconds if ctx.spec.limits else None
-        return None if limit is None else costs.of_time(hourly, limit)
+    def _prices(self, ctx: Pass, account: Account) -> dict[str, Decimal]:
+        """Of an attempt on each type that the run may use or has used."""
+        used = (u["instanceType"] for u in ctx.status.get("usage") or ())
+        names = {*self._types(ctx), *used, ctx.status.get("instanceType") or ""}
+        found = {name: ctx.clouds.prices.hourly(account.region, TRAINING, name) for name in names}
+        return {name: price * int(ctx.spec.sage_maker.instance_count) for name, price in found.items() if price is not None}
 
     async def _described(self, account: Account, name: str) -> Object | None:
         return await account.find("sagemaker", "DescribeTrainingJob", TrainingJobName=name)
@@ -133,19 +140,59 @@ class SageMakerTrainer:
         return record.missing(job.model_uri) if head is None else record.report(ctx.uid, job.model_uri, head, dict(job.metrics))
 
     async def create(self, ctx: Pass, wanted: Inputs) -> None:
-        """Create the attempt's job; that it exists and is ours is success. Raises NameConflict, BudgetExceeded, and
-        Waiting for an input that is not there."""
-        account, number = self._account(ctx), self._number(ctx)
+        """Create the attempt's job on the first instance type that there is quota for; that it exists and is ours is success.
+        Raises NameConflict, BudgetExceeded, QuotaExceeded, UnfitForAlgorithm, and Waiting for an input that is not there.
+
+        Which type refused a job for want of quota need not be remembered: nothing was made, and the name is taken once only.
+        """
+        account = self._account(ctx)
         account.check_budget()
+        await self._check_algorithm(ctx, account)
+        refused: list[errors.QuotaExceeded] = []
+        for instance_type in self._types(ctx):
+            try:
+                return await self._created(ctx, account, instance_type, wanted)
+            except errors.QuotaExceeded as full:
+                refused.append(full)
+        raise errors.QuotaExceeded(refused[-1].where, "; ".join(dict.fromkeys(each.message for each in refused)))
+
+    async def _check_algorithm(self, ctx: Pass, account: Account) -> None:
+        """Before a run begins: one under way cannot be changed, and was checked. Raises UnfitForAlgorithm."""
+        arn = ctx.spec.sage_maker.algorithm.algorithm_arn
+        if arn is None or ctx.status.get("startTime"):
+            return
+        described = await self._algorithm(account, arn)
+        if found := "; ".join(algorithm.problems(described["TrainingSpecification"], ctx.spec)):
+            raise UnfitForAlgorithm(f"the algorithm does not take it: {found}")
+
+    async def _algorithm(self, account: Account, arn: str) -> Object:
+        async def read() -> Object | None:
+            return await account.find("sagemaker", "DescribeAlgorithm", AlgorithmName=arn)
+
+        found = await account.known(("algorithm", arn), _REMEMBERED, read)
+        if found is None:
+            raise UnfitForAlgorithm(f"{account.region} has no algorithm {arn}: a product has an ARN for each Region and version")
+        return found
+
+    async def _created(self, ctx: Pass, account: Account, instance_type: str, wanted: Inputs) -> None:
         owned = tags.of(ctx.object, account.cluster_id, ctx.spec.tags)
         spent = plan.running_seconds(ctx.status, ctx.clock.now())
-        asked = request.create(ctx.object, ctx.spec, number, wanted, owned, spent)
+        asked = request.create(ctx.object, ctx.spec, self._number(ctx), instance_type, wanted, owned, spent)
         try:
             made = await account.make("sagemaker", "CreateTrainingJob", **asked)
         except errors.NotFound as missing:
             raise Waiting(missing.message) from missing
+        except errors.NotSubscribed as refusal:
+            raise await self._named(ctx, account, refusal) from refusal
         if made is None:
             await self._adopt(ctx, account, asked["TrainingJobName"])
+
+    async def _named(self, ctx: Pass, account: Account, refusal: errors.NotSubscribed) -> errors.NotSubscribed:
+        """Which product it is that must be subscribed to."""
+        arn = ctx.spec.sage_maker.algorithm.algorithm_arn
+        product = (await self._algorithm(account, arn)).get("ProductId") if arn else None
+        told = f"{refusal.message} Its product is {product}." if product else refusal.message
+        return errors.NotSubscribed(refusal.where, told)
 
     async def _adopt(self, ctx: Pass, account: Account, name: str) -> None:
         await self._own(ctx, account, await account.call("sagemaker", "DescribeTrainingJob", TrainingJobName=name))
@@ -214,6 +261,16 @@ class SageMakerTrainer:
                 )
         await account.remove("s3", "DeleteObject", Bucket=bucket, Key=own)
         return True
+
+
+def _type_of(current: Attempt, status: Object) -> str:
+    """Of the attempt that there is, or that was there and has vanished."""
+    told = current.cloud.instance_type if current.cloud else ""
+    return told or (str(status.get("instanceType") or "") if status.get("attemptStartTime") else "")
+
+
+def _seconds_at_most(ctx: Pass) -> int | None:
+    return ctx.spec.limits.max_runtime_seconds if ctx.spec.limits else None
 
 
 def _done(current: Attempt) -> Attempt:

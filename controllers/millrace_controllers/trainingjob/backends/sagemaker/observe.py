@@ -39,6 +39,7 @@ def cloud_job(described: Object) -> CloudJob:
         started=described.get("TrainingStartTime") is not None,
         training_seconds=described.get("TrainingTimeInSeconds"),
         metrics=metrics,
+        instance_type=str((described.get("ResourceConfig") or {}).get("InstanceType") or ""),
         model_uri=str((described.get("ModelArtifacts") or {}).get("S3ModelArtifacts") or ""),
     )
 

@@ -43,6 +43,7 @@ def create(
     owner: Object,
     spec: TrainingJobSpec,
     number: int,
+    instance_type: str,
     inputs: tuple[ResolvedInput, ...],
     owned: Mapping[str, str],
     spent_seconds: int,
@@ -55,7 +56,7 @@ def create(
         "AlgorithmSpecification": algorithm(spec, job),
         "RoleArn": job.role_arn,
         "OutputDataConfig": {"S3OutputPath": base(spec), **_key("KmsKeyId", job)},
-        "ResourceConfig": resources(job),
+        "ResourceConfig": resources(job, instance_type),
         "StoppingCondition": stopping(spec, job, spent_seconds),
         "EnableManagedSpotTraining": job.spot is not None,
         "EnableInterContainerTrafficEncryption": job.encrypt_traffic,
@@ -116,13 +117,13 @@ def channel(found: ResolvedInput) -> Object:
     return {"ChannelName": found.name, "DataSource": {"S3DataSource": source}}
 
 
-def resources(job: SageMakerTraining) -> Object:
+def resources(job: SageMakerTraining, instance_type: str) -> Object:
     """Instances and their volumes."""
     return {
-        "InstanceType": job.instance_type,
+        "InstanceType": instance_type,
         "InstanceCount": job.instance_count,
         "VolumeSizeInGB": job.volume_gib,
-        **(_key("VolumeKmsKeyId", job) if takes_volume(job.instance_type) else {}),
+        **(_key("VolumeKmsKeyId", job) if takes_volume(instance_type) else {}),
     }
 
 

@@ -1,15 +1,20 @@
-"""What `seed` gives an account: enough to serve a hub model from its card; and a second time changes nothing."""
+"""What `seed` gives an account: enough to serve a hub model from its card, to tune a product of the Marketplace, and to be somebody in a
+pod; and a second time changes nothing."""
 
 from __future__ import annotations
 
+import base64
 import json
+from pathlib import Path
 
 from local_aws_support import refused
 
 from millrace_local_aws import LocalAws
 from millrace_local_aws.__main__ import main
+from millrace_local_aws.seed import seed
 
 ACCOUNT = "111122223333"
+TUNER = "arn:aws:sagemaker:us-east-1:999999999999:algorithm/film-tuner"
 FALCON = {"HubName": "SageMakerPublicHub", "HubContentType": "Model", "HubContentName": "huggingface-llm-falcon2-11b"}
 
 
@@ -27,11 +32,37 @@ def test_a_seeded_account_can_deploy_the_hubs_models(aws: LocalAws) -> None:
     assert [one["ModelName"] for one in sagemaker.list_models()["Models"]] == ["falcon"]
 
 
+def test_a_seeded_account_has_subscribed_to_an_algorithm_whose_container_serves_too(aws: LocalAws) -> None:
+    main(["seed", "--endpoint-url", aws.endpoint_url, "--account", ACCOUNT])
+    sagemaker = aws.client("sagemaker", account=ACCOUNT)
+    source = {"AlgorithmName": TUNER, "ModelDataUrl": "s3://data/model.tar.gz"}
+    sagemaker.create_model_package(ModelPackageName="tuned", SourceAlgorithmSpecification={"SourceAlgorithms": [source]})
+    container = sagemaker.describe_model_package(ModelPackageName="tuned")["InferenceSpecification"]["Containers"][0]
+    assert container["Image"].endswith("/film-tuner:1")
+    assert container["ModelDataUrl"] == "s3://data/model.tar.gz"
+
+
+def test_pods_of_the_cluster_that_it_runs_in_may_be_somebody(aws: LocalAws, tmp_path: Path) -> None:
+    def token(**claims: object) -> str:
+        parts = ({}, {"iss": "https://cluster.test", "exp": 4e9, "sub": "system:serviceaccount:team:default", **claims}, {})
+        return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+
+    own = tmp_path / "token"
+    own.write_text(token(aud=["https://cluster.test"]))
+    for _ in range(2):
+        seed(aws.endpoint_url, ACCOUNT, token=own)
+    sts, asked = aws.client("sts", account=ACCOUNT), {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/millrace-pods"}
+    told = sts.assume_role_with_web_identity(**asked, RoleSessionName="pod", WebIdentityToken=token(aud=["sts.amazonaws.com"]))
+    assert told["SubjectFromWebIdentityToken"] == "system:serviceaccount:team:default"
+    with refused("InvalidIdentityToken"):
+        sts.assume_role_with_web_identity(**asked, RoleSessionName="pod", WebIdentityToken=own.read_text())
+
+
 def test_what_is_there_stays_as_it_is(aws: LocalAws) -> None:
     arguments = ["seed", "--endpoint-url", aws.endpoint_url, "--account", ACCOUNT]
     main(arguments)
     iam, sagemaker = aws.client("iam", account=ACCOUNT), aws.client("sagemaker", account=ACCOUNT)
-    iam.delete_role_policy(RoleName="sagemaker-serving", PolicyName="reads-models")
+    iam.delete_role_policy(RoleName="sagemaker-serving", PolicyName="data")
     before = sagemaker.describe_hub_content(**FALCON)["CreationTime"]
     aws.admin.step(3600)
     main(arguments)

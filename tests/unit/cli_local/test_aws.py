@@ -52,7 +52,7 @@ def test_the_charts_values_are_ones_that_the_chart_has() -> None:
 def test_an_image_that_the_cluster_was_not_started_with_is_named_with_what_to_do() -> None:
     with pytest.raises(LocalError, match="no image smollm2") as caught:
         aws.image({"localhost/millrace/local-aws": OWN}, "smollm2")
-    assert "up --images local-aws,smollm2" in caught.value.fix
+    assert "up --images local-aws,smollm2,trainer" in caught.value.fix
     assert aws.image({"localhost/millrace/local-aws": OWN}, "local-aws") == OWN
 
 

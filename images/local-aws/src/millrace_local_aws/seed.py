@@ -1,41 +1,83 @@
-"""What an account finds in AWS and a new local AWS lacks: JumpStart's public hub, its bucket, and a role for SageMaker to assume.
+"""What an account finds in AWS and a new local AWS lacks: JumpStart's public hub, its bucket, a product of the Marketplace that
+the account has subscribed to, roles for SageMaker to assume, and one for the pods of the cluster that it runs in.
 
 A client's work, through the API: what is there already stays as it is.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from millrace_local_aws.run import LocalAws
 
 ROLE = "sagemaker-serving"
+TRAINING_ROLE = "sagemaker-training"
+POD_ROLE = "millrace-pods"
+SELLER = "999999999999"
+TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_AUDIENCE = "sts.amazonaws.com"
 _SERVICE = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
 _READS = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
+_WRITES = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket", "s3:PutObject"], "Resource": "*"}
 _HUB = "SageMakerPublicHub"
 
 
-def seed(endpoint_url: str, account: str, region: str = "us-east-1") -> None:
+def seed(endpoint_url: str, account: str, region: str = "us-east-1", token: Path = TOKEN) -> None:
     """All of it, for one account and region; a second time changes nothing."""
     aws = LocalAws(endpoint_url)
-    _role(aws.client("iam", account=account, region=region))
+    iam, sagemaker = aws.client("iam", account=account, region=region), aws.client("sagemaker", account=account, region=region)
+    _role(iam, ROLE, _SERVICE, _READS)
+    _role(iam, TRAINING_ROLE, _SERVICE, _WRITES)
+    if token.exists():
+        _pods(iam, issuer(token.read_text()))
     for content in contents():
         _artifacts(aws.client("s3", account=account, region=region), content["HubContentDocument"]["HostingArtifactUri"])
-        _publish(aws, aws.client("sagemaker", account=account, region=region), content, region)
+        _publish(aws, sagemaker, content, region)
+    for offer in documents("marketplace"):
+        _offer(aws, sagemaker, offer, account, region)
 
 
 def contents() -> list[dict[str, Any]]:
     """The hub's models, as ImportHubContent takes them, with the document as an object."""
-    files = (resources.files(__package__) / "jumpstart").iterdir()
+    return documents("jumpstart")
+
+
+def documents(folder: str) -> list[dict[str, Any]]:
+    """What lies in a folder of this package."""
+    files = (resources.files(__package__) / folder).iterdir()
     return [json.loads(file.read_text()) for file in sorted(files, key=lambda file: file.name)]
 
 
-def _role(iam: Any) -> None:
+def issuer(token: str) -> str:
+    """Who signs the tokens of the cluster's ServiceAccounts, as the local AWS's own says."""
+    body = token.split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["iss"])
+
+
+def _pods(iam: Any, url: str) -> None:
+    """Every ServiceAccount of the cluster may be the role of pods: nothing is private to a namespace here."""
+    name = url.removeprefix("https://")
     try:
-        iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=_policy(_SERVICE))
-        iam.put_role_policy(RoleName=ROLE, PolicyName="reads-models", PolicyDocument=_policy(_READS))
+        arn = iam.create_open_id_connect_provider(Url=url, ClientIDList=[_AUDIENCE])["OpenIDConnectProviderArn"]
+    except iam.exceptions.EntityAlreadyExistsException:
+        return
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Federated": arn},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {"StringEquals": {f"{name}:aud": _AUDIENCE}},
+    }
+    _role(iam, POD_ROLE, trust, _WRITES)
+
+
+def _role(iam: Any, name: str, trust: dict[str, Any], allowed: dict[str, Any]) -> None:
+    try:
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trust))
+        iam.put_role_policy(RoleName=name, PolicyName="data", PolicyDocument=_policy(allowed))
     except iam.exceptions.EntityAlreadyExistsException:
         pass
 
@@ -52,6 +94,16 @@ def _artifacts(s3: Any, uri: str) -> None:
     except s3.exceptions.ClientError:
         s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key=prefix, Body=b"")
+
+
+def _offer(aws: LocalAws, sagemaker: Any, offer: dict[str, Any], account: str, region: str) -> None:
+    """Of a vendor; the account has subscribed to it."""
+    arn = f"arn:aws:sagemaker:{region}:{SELLER}:algorithm/{offer['request']['AlgorithmName']}"
+    try:
+        sagemaker.describe_algorithm(AlgorithmName=arn)
+    except sagemaker.exceptions.ClientError:
+        aws.admin.publish_algorithm(offer["request"], offer["product"], seller=SELLER, region=region)
+        aws.admin.subscribe(offer["product"], account)
 
 
 def _publish(aws: LocalAws, sagemaker: Any, content: dict[str, Any], region: str) -> None:

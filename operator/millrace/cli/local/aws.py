@@ -19,8 +19,8 @@ ACCOUNT = "111122223333"
 IMAGE = "local-aws"
 _PORT = 4566
 _SECONDS = 180
-_STANDS_IN = {"*/huggingface-pytorch-tgi-inference:*": "smollm2"}
-"""Images that JumpStart's models name, and those of images/ that run in their place."""
+_STANDS_IN = {"*/huggingface-pytorch-tgi-inference:*": "smollm2", "*/film-tuner:*": "trainer"}
+"""Images that models of the hub and algorithms of the Marketplace name, and those of images/ that run in their place."""
 Object = dict[str, Any]
 
 
@@ -55,7 +55,7 @@ def up(place: Place, images: Mapping[str, str], extra: Mapping[str, str]) -> str
     with steps.step("Waiting until it answers"):
         waiting = ("rollout", "status", f"deployment/{IMAGE}", f"--timeout={_SECONDS}s")
         place.kubectl(*waiting, what="start the local AWS", seconds=_SECONDS + 10)
-    with steps.step("Filling JumpStart's hub"):
+    with steps.step("Filling hub and Marketplace"):
         command = ("python3", "-m", "millrace_local_aws", "seed", "--account", ACCOUNT)
         place.kubectl("exec", f"deployment/{IMAGE}", "--", *command, what="fill the local AWS")
     address = place.kubectl("get", f"service/{IMAGE}", "-o", "jsonpath={.spec.clusterIP}", what="read its address")

@@ -38,6 +38,36 @@ async def test_a_run_ends_with_a_model_that_was_read_back_and_a_cost(still: Loca
         assert world.jobs() == {"gpt-0a1b2c-1": "Completed"}
 
 
+def message(world: World) -> str:
+    return str((conditions.find(world.told["conditions"], "Succeeded") or {})["message"])
+
+
+@pytest.mark.proves("15.9")
+async def test_what_sagemaker_tells_of_a_job_stands_in_status(still: LocalAws) -> None:
+    async with a_world(still, metrics=[{"name": "loss", "regex": "loss=([0-9.]+)"}]) as world:
+        world.plan(effect="script", metrics={"loss": 0.25}, seconds=90)
+        await world.once()
+        await world.once()
+        assert message(world).startswith("Attempt 1: Starting"), "the secondary status, and what it says"
+        await world.until("Succeeded")
+        told = world.told
+        job = still.client("sagemaker", account=ACCOUNT).describe_training_job(TrainingJobName="gpt-0a1b2c-1")
+        assert [(m["name"], m["value"]) for m in told["metrics"]] == [("loss", "0.25")]
+        assert told["usage"] == [{"instanceType": "ml.g5.2xlarge", "seconds": job["BillableTimeInSeconds"]}]
+        assert told["model"]["uri"] == job["ModelArtifacts"]["S3ModelArtifacts"]
+
+
+async def test_a_spot_run_costs_what_is_billed_and_not_what_it_took(still: LocalAws) -> None:
+    async with a_world(still, sageMaker={"spot": {"maxWaitSeconds": 3600}}, limits={"maxRuntimeSeconds": 7200}) as world:
+        world.plan(effect="script", seconds=600)
+        await world.until("Succeeded")
+        job = still.client("sagemaker", account=ACCOUNT).describe_training_job(TrainingJobName="gpt-0a1b2c-1")
+        assert job["BillableTimeInSeconds"] < job["TrainingTimeInSeconds"]
+        hourly = world.cloud.prices.hourly("us-east-1", "sagemaker-training", "ml.g5.2xlarge")
+        wanted = float(hourly or 0) * job["BillableTimeInSeconds"] / 3600
+        assert float(world.told["cost"]["accruedUSD"]) == pytest.approx(wanted, abs=0.006)
+
+
 async def test_what_a_limited_run_costs_at_most_is_told_before_it_begins(still: LocalAws) -> None:
     async with a_world(still, limits={"maxRuntimeSeconds": 7200}, inputs=[{"name": "train", "uri": "s3://data/train/"}]) as world:
         await world.once()
@@ -100,6 +130,7 @@ async def test_another_attempt_follows_under_its_own_name(
         assert (restarts["count"], restarts["uncounted"]) == (counted, uncounted), why
 
 
+@pytest.mark.proves("15.9")
 async def test_what_sagemaker_refuses_for_good_ends_the_run_with_its_words(still: LocalAws) -> None:
     async with a_world(still) as world:
         world.plan(effect="fail", reason="ClientError: Data download failed: no such key")
@@ -132,6 +163,7 @@ async def test_suspension_stops_what_costs_and_the_run_goes_on_later(still: Loca
         assert world.jobs()["gpt-0a1b2c-2"] == "Completed"
 
 
+@pytest.mark.proves("15.9")
 async def test_deletion_stops_the_job_and_says_done_only_when_it_has_stopped(still: LocalAws) -> None:
     async with a_world(still) as world:
         await world.once()
@@ -318,8 +350,10 @@ async def test_each_attempt_costs_what_its_own_type_costs(still: LocalAws) -> No
         still.admin.set_quota("training", FIRST, 0, account=ACCOUNT)
         await world.until("Succeeded")
         used = {u["instanceType"]: u["seconds"] for u in world.told["usage"]}
+        client = still.client("sagemaker", account=ACCOUNT)
+        jobs = [client.describe_training_job(TrainingJobName=f"gpt-0a1b2c-{n}") for n in (1, 2)]
+        assert used == {job["ResourceConfig"]["InstanceType"]: job["BillableTimeInSeconds"] for job in jobs}
         assert set(used) == {FIRST, SECOND}
-        assert sum(used.values()) == world.told["runningSeconds"]
         prices = {name: world.cloud.prices.hourly("us-east-1", "sagemaker-training", name) for name in used}
         wanted = sum(float(prices[name] or 0) * seconds / 3600 for name, seconds in used.items())
         assert float(world.told["cost"]["accruedUSD"]) == pytest.approx(wanted, abs=0.006)

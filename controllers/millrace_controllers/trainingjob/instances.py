@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from millrace.engine.clock import seconds_since
+from millrace_controllers.trainingjob.observed import Observed
 
 Object = dict[str, Any]
 PassedOver = tuple[tuple[str, str], ...]
@@ -35,9 +36,11 @@ def after(types: Sequence[str], over: PassedOver, name: str, why: str) -> Passed
     return (*over, (name, why[:512])) if left and name not in gone else ()
 
 
-def used(status: Object, name: str, now: datetime) -> list[Object] | None:
-    """status.usage once the attempt is over."""
-    seconds = int(seconds_since(status.get("attemptStartTime"), now) or 0)
+def used(status: Object, observed: Observed, now: datetime) -> list[Object] | None:
+    """status.usage once the attempt is over: what the service bills, or how long it was seen to run where it does not say."""
+    name, cloud = observed.instance_type, observed.current.cloud
+    billed = cloud.billable_seconds if cloud else None
+    seconds = int(seconds_since(status.get("attemptStartTime"), now) or 0) if billed is None else billed
     told: dict[str, int] = {u["instanceType"]: u["seconds"] for u in status.get("usage") or ()}
     if name and seconds:
         told[name] = told.get(name, 0) + seconds

@@ -67,7 +67,8 @@ class CloudJob:
     message: str = ""
     failure: str = ""
     started: bool = False
-    training_seconds: int | None = None
+    billable_seconds: int | None = None
+    """What each instance is billed for, once the job has ended: spot instances' discount is in it, and waiting is not."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     model_uri: str = ""
     instance_type: str = ""

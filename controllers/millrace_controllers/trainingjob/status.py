@@ -254,7 +254,7 @@ def _ended(end: End, old: Object, observed: Observed, now: datetime) -> Object:
         "externalID": None,
         "attemptStartTime": None,
         "runningSeconds": running_seconds(old, now) or None,
-        "usage": instances.used(old, observed.instance_type, now),
+        "usage": instances.used(old, observed, now),
         "restarts": restarts,
         "retryAfter": stamp(now + timedelta(seconds=end.retry_after_seconds)) if end.retry_after_seconds else None,
     }
@@ -270,7 +270,7 @@ def _final(decision: Decision, old: Object, observed: Observed, now: datetime) -
     fields: Object = {"attempt": observed.current.number, "completionTime": stamp(now), "retryAfter": None}
     fields["attemptStartTime"] = None
     fields["runningSeconds"] = running_seconds(old, now) or None
-    fields["usage"] = instances.used(old, observed.instance_type, now)
+    fields["usage"] = instances.used(old, observed, now)
     report = decision.report or {}
     if decision.state in _DONE:
         fields.update(progress.final_fields(old, report))

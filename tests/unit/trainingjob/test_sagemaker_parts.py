@@ -241,12 +241,25 @@ def test_a_run_costs_what_its_attempts_cost_by_their_types(
     assert made == (None if dollars is None else Decimal(dollars)), why
 
 
-def test_what_has_run_is_kept_by_type() -> None:
-    status = {"usage": [{"instanceType": "ml.b.x", "seconds": 5}], "attemptStartTime": stamp(BEGIN - timedelta(seconds=60))}
-    assert instances.used(status, "ml.a.x", BEGIN) == [
-        {"instanceType": "ml.a.x", "seconds": 60}, {"instanceType": "ml.b.x", "seconds": 5},
-    ]  # fmt: skip
-    assert instances.used({}, "ml.a.x", BEGIN) is None, "an attempt that never ran costs nothing"
+# status, what the service bills, what is kept, why
+USED: list[tuple[Object, int | None, list[Object] | None, str]] = [
+    ({}, None, None, "an attempt that never ran costs nothing"),
+    ({}, 7, [{"instanceType": "ml.a.x", "seconds": 7}], "one that nobody saw running does, if it is billed"),
+    (
+        {"usage": [{"instanceType": "ml.b.x", "seconds": 5}], "attemptStartTime": stamp(BEGIN - timedelta(seconds=60))}, None,
+        [{"instanceType": "ml.a.x", "seconds": 60}, {"instanceType": "ml.b.x", "seconds": 5}], "as long as it was seen to run",
+    ),
+    (
+        {"usage": [{"instanceType": "ml.a.x", "seconds": 5}], "attemptStartTime": stamp(BEGIN - timedelta(seconds=60))}, 20,
+        [{"instanceType": "ml.a.x", "seconds": 25}], "what is billed is less than the time on spot instances",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "billed", "kept", "why"), USED, ids=[row[-1] for row in USED])
+def test_what_is_billed_is_kept_by_type(status: Object, billed: int | None, kept: list[Object] | None, why: str) -> None:
+    attempt = Attempt(1, 1, cloud=CloudJob("arn", billable_seconds=billed))
+    assert instances.used(status, Observed(attempt, instance_type="ml.a.x"), BEGIN) == kept, why
 
 
 # -- an algorithm's own demands -------------------------------------------------------------------------------------------

@@ -441,10 +441,10 @@ class Restarts(Model):
 
 
 class Usage(Model):
-    """Running time on one instance type."""
+    """What one instance type is billed for."""
 
     instance_type: str = Field(description="The instance type.")
-    seconds: int = Field(description="Running time of the attempts on it that ended.")
+    seconds: int = Field(description="Billable seconds of each instance, over the attempts on it that ended.")
 
 
 class TrainingJobStatus(CommonStatus):
@@ -467,7 +467,7 @@ class TrainingJobStatus(CommonStatus):
         default=None, max_length=8, description="Instance types that had no capacity; they are tried again after the others."
     )
     usage: list[Usage] | None = Field(
-        default=None, max_length=16, description="Running time of the attempts that ended, by instance type: what the cost is of."
+        default=None, max_length=16, description="Billable time of the attempts that ended, by instance type: what the cost is of."
     )
     cost: Cost | None = Field(default=None, description="What it costs; for members on AWS.")
     retry_after: str | None = Field(default=None, description="Not before this time is the next attempt made.")

@@ -467,7 +467,7 @@ class TrainingJobStatus(CommonStatus):
         default=None, max_length=8, description="Instance types that had no capacity; they are tried again after the others."
     )
     usage: list[Usage] | None = Field(
-        default=None, max_length=16, description="Billable time of the attempts that ended, by instance type: what the cost is of."
+        default=None, max_length=16, description="Billable time of attempts that ended, by instance type: what the cost is of."
     )
     cost: Cost | None = Field(default=None, description="What it costs; for members on AWS.")
     retry_after: str | None = Field(default=None, description="Not before this time is the next attempt made.")

@@ -2,69 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from millrace.cli.local.builds import HELM, ensure_tool
 from millrace.kube.client import Client
 from millrace.kube.resources import DEPLOYMENTS, LEASES, PODS, SERVICES
-from support import cluster
+from support import cluster, releases
 from support.cluster import TRAINING_JOBS, WRITE_MODEL, eventually, gone, reaches, training_job
+from support.releases import Release
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-ROOT = Path(__file__).parents[2]
 Object = dict[str, Any]
 SENDS_PROGRESS = [{"name": "loss", "regex": "loss=([0-9.]+)"}, {"name": "step", "regex": "step=([0-9]+)"}]
 _OPERATORS = "app.kubernetes.io/component=operator"
 
 
-@dataclass
-class Release:
-    """A Helm release in a test's namespace that serves that namespace alone."""
-
-    ns: str
-
-    async def helm(self, *arguments: str, fails: bool = False) -> str:
-        command = [str(ensure_tool(HELM)), *arguments, "--namespace", self.ns]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
-        out, _ = await asyncio.wait_for(process.communicate(), 240)
-        assert bool(process.returncode) is fails, out.decode()
-        return out.decode()
-
-    async def apply(self, verb: str, *values: str) -> str:
-        images = cluster.images()
-        sets = [f"watchNamespaces={{{self.ns}}}", f"rbac.aggregateToUserRoles={json.dumps(False)}", *values]
-        for name in ("operator", "trainer", "dataset"):
-            repository, _, tag = getattr(images, name).rpartition(":")
-            sets += [f"images.{name}.repository={repository}", f"images.{name}.tag={tag}"]
-        # --set makes a text of 0.5, which the schema refuses: numbers with a point are set as JSON.
-        flags = [part for value in sets for part in ("--set", value)] + ["--set-json", "progress.intervalSeconds=0.5"]
-        return await self.helm(verb, "millrace", str(ROOT / "charts/millrace"), "--wait", "--timeout", "3m", *flags)
-
-    async def uninstall(self, *arguments: str, fails: bool = False) -> str:
-        return await self.helm("uninstall", "millrace", "--wait", "--timeout", "3m", *arguments, fails=fails)
-
-
 @pytest.fixture
 async def release(client: Client, ns: str) -> AsyncIterator[Release]:
     """The operator in the test's namespace, under the restricted Pod Security Standard."""
-    made = Release(ns)
     restricted = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     await client.patch(cluster.NAMESPACES, None, ns, restricted)
-    await made.apply("install")
-    yield made
-    await asyncio.wait_for(_remove(made), 240)
-
-
-async def _remove(release: Release) -> None:
-    if "millrace" in await release.helm("list", "--short", "--all"):
-        await release.uninstall("--no-hooks")
+    async with releases.installed(ns) as made:
+        yield made
 
 
 async def operators(client: Client, ns: str) -> list[Object]:

@@ -19,6 +19,8 @@ _RESOURCES: dict[str, Resource] = {
     "PersistentVolumeClaim": CLAIMS,
     "Dataset": cluster.DATASETS,
     "TrainingJob": cluster.TRAINING_JOBS,
+    "ModelEndpoint": cluster.MODEL_ENDPOINTS,
+    "CloudAccount": cluster.CLOUD_ACCOUNTS,
 }
 
 

@@ -50,7 +50,15 @@ def test_parameters_are_strings_by_name() -> None:
 @pytest.mark.parametrize(("quota", "expected"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
 def test_the_pod_s_cpu_limit_bounds_the_threads(tmp_path: Path, quota: str, expected: int | None) -> None:
     (tmp_path / "cpu.max").write_text(quota)
-    assert cpus(tmp_path / "cpu.max") == (expected or cpus(tmp_path / "absent"))
+    assert cpus(tmp_path) == (expected or cpus(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("100000\n", 1), ("50000\n", 1), ("-1\n", None)])
+def test_the_limit_is_found_in_older_control_groups_too(tmp_path: Path, quota: str, expected: int | None) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text(quota)
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
+    assert cpus(tmp_path) == (expected or cpus(tmp_path / "absent"))
 
 
 FOLDERS = [

@@ -199,14 +199,22 @@ class Server:
         try:
             with self.life.request():
                 response = await self._guarded(request, handler)
-                if not response.prepared:
-                    self._dress(request, response)
-                    await response.prepare(request)
-                await response.write_eof()
-                status = request.get("failed", response.status)
+                if await self._sent(request, response):
+                    status = request.get("failed", response.status)
                 return response
         finally:
             self._note(request, status)
+
+    async def _sent(self, request: web.Request, response: web.StreamResponse) -> bool:
+        """Write what is not written yet; False where nobody is there to read it."""
+        try:
+            if not response.prepared:
+                self._dress(request, response)
+                await response.prepare(request)
+            await response.write_eof()
+        except ConnectionResetError:
+            return False
+        return True
 
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:

@@ -11,7 +11,7 @@ from millrace_serve.problems import StartProblem
 
 DEVICES = ("auto", "cpu", "cuda")
 MAY_BE_ZERO = frozenset({"maxConcurrency", "maxQueue", "maxTokens", "contextLength", "threads"})
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 SAGEMAKER = "serve"
 MODEL_OF_SAGEMAKER = Path("/opt/ml/model")
 
@@ -130,11 +130,20 @@ def _whole(name: str, text: str) -> int:
     return int(text)
 
 
-def cpus(quota: Path = CPU_QUOTA) -> int:
-    """Whole CPUs this container may use: its cgroup's quota, else the processors it may run on."""
+def cpus(groups: Path = CONTROL_GROUPS) -> int:
+    """Whole CPUs this container may use: its control group's quota, else the processors it may run on."""
     available = len(os.sched_getaffinity(0))
     try:
-        limit, period = quota.read_text(encoding="ascii").split()
-        return max(1, min(available, int(limit) // int(period)))
+        limit, period = _quota(groups)
     except (OSError, ValueError):
         return available
+    return max(1, min(available, limit // period)) if limit > 0 else available
+
+
+def _quota(groups: Path) -> tuple[int, int]:
+    """Of control groups in version 2, or 1 where they are. Raises OSError or ValueError where there is none."""
+    if (groups / "cpu.max").exists():
+        limit, period = (groups / "cpu.max").read_text(encoding="ascii").split()
+    else:
+        limit, period = ((groups / f"cpu/cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period"))
+    return int(limit), int(period)

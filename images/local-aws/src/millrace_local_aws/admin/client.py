@@ -10,10 +10,10 @@ from urllib.request import Request, urlopen
 
 
 class Admin:
-    """Raises ValueError with the server's reason where a call is refused."""
+    """Raises ValueError with the server's reason where a call is refused, OSError where none comes in `seconds`."""
 
-    def __init__(self, endpoint_url: str) -> None:
-        self._base = endpoint_url.rstrip("/") + "/_millrace/"
+    def __init__(self, endpoint_url: str, seconds: float = 60) -> None:
+        self._base, self._seconds = endpoint_url.rstrip("/") + "/_millrace/", seconds
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Any admin call, by method and path."""
@@ -21,7 +21,7 @@ class Admin:
         data = json.dumps(body).encode() if body is not None and method != "GET" else None
         request = Request(self._base + path + query, data, {"Content-Type": "application/json"}, method=method)
         try:
-            with urlopen(request, timeout=60) as answer:
+            with urlopen(request, timeout=self._seconds) as answer:
                 return json.load(answer)
         except HTTPError as error:
             with error:

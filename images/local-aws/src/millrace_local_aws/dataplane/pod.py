@@ -22,6 +22,7 @@ from millrace_local_aws.dataplane.runner import Channel, TrainingTask
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 600.0
+ANSWER_SECONDS = 5.0  # the network of a pod that was killed is gone with it: nobody closes its connections
 RESTORED = ".restored.json"
 
 
@@ -32,7 +33,7 @@ class Pod:
         import boto3
 
         self.task, self.root = task, root
-        self.admin = Admin(endpoint_url)
+        self.admin = Admin(endpoint_url, ANSWER_SECONDS)
         self.s3: Any = boto3.client(
             "s3",
             endpoint_url=endpoint_url,

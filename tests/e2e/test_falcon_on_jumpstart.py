@@ -1,0 +1,210 @@
+"""System 08 on the real cluster: the operator takes a local AWS for AWS, and a real container answers behind its endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+import urllib.request
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from millrace.kube.client import Client
+from millrace.kube.resources import PODS, SERVICES
+from support import cluster, examples, releases
+from support.cluster import CLOUD_ACCOUNTS, MODEL_ENDPOINTS, eventually, gone, reaches
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+Object = dict[str, Any]
+FOLDER = "examples/08-falcon2-jumpstart"
+REQUESTS: dict[str, Object] = {
+    path.stem: json.loads(path.read_text()) for path in sorted((examples.ROOT / FOLDER / "requests").glob("*.json"))
+}
+_DATA_PLANE = "millrace.dev/local-aws=data-plane"
+
+
+@dataclass(frozen=True)
+class Aws:
+    """A client's view of the local AWS."""
+
+    url: str
+
+    def client(self, service: str) -> Any:
+        keys = {"aws_access_key_id": "111122223333", "aws_secret_access_key": "local", "region_name": "us-east-1"}
+        patient = Config(read_timeout=120, retries={"total_max_attempts": 1})
+        return boto3.client(service, endpoint_url=self.url, config=patient, **keys)
+
+    def left(self) -> dict[str, list[str]]:
+        """Names of what bills, or could."""
+        sagemaker = self.client("sagemaker")
+        return {
+            "endpoints": [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]],
+            "configurations": [c["EndpointConfigName"] for c in sagemaker.list_endpoint_configs()["EndpointConfigs"]],
+            "models": [m["ModelName"] for m in sagemaker.list_models()["Models"]],
+        }
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """The endpoint as SageMaker's clients ask it."""
+
+    runtime: Any
+    name: str
+
+    async def ask(self, request: Object) -> str:
+        """The one text that is generated. Raises ClientError."""
+        called = asyncio.to_thread(self.runtime.invoke_endpoint, EndpointName=self.name, **_sent(request))
+        return text_of(json.loads((await called)["Body"].read()))
+
+    def streamed(self, request: Object) -> list[Object]:
+        """Events of an answer that comes in pieces."""
+        called = self.runtime.invoke_endpoint_with_response_stream(EndpointName=self.name, **_sent({**request, "stream": True}))
+        told = b"".join(event["PayloadPart"]["Bytes"] for event in called["Body"]).decode()
+        return [json.loads(line.removeprefix("data:")) for line in told.splitlines() if line]
+
+
+def _sent(request: Object) -> dict[str, Any]:
+    return {"Body": json.dumps(request), "ContentType": "application/json"}
+
+
+def text_of(answer: Any) -> str:
+    """Of an answer in the documented shape: a list of one object with the text and nothing else."""
+    assert [list(one) for one in answer] == [["generated_text"]], answer
+    assert isinstance(answer[0]["generated_text"], str)
+    return str(answer[0]["generated_text"])
+
+
+def changed(name: str, **parameters: Any) -> Object:
+    """A documented request with some parameters of one's own."""
+    return {**REQUESTS[name], "parameters": {**REQUESTS[name]["parameters"], **parameters}}
+
+
+@pytest.fixture
+async def ns(client: Client) -> AsyncIterator[str]:
+    """A namespace of the test's own."""
+    async with cluster.namespace(client, prefix="e2e") as name:
+        yield name
+
+
+async def local(*arguments: str) -> str:
+    return await examples.run(sys.executable, "-m", "millrace.cli.local", *arguments, timeout=240)
+
+
+@pytest.fixture
+async def aws(ns: str, tmp_path: Path) -> AsyncIterator[Aws]:
+    """A local AWS in the test's namespace, and the operator of the chart that takes it for AWS."""
+    values = tmp_path / "values.json"
+    values.write_text(await local("aws", "values", "--namespace", ns))
+    async with asyncio.TaskGroup() as starting, contextlib.AsyncExitStack() as stack:
+        up = starting.create_task(local("aws", "up", "--namespace", ns))
+        await stack.enter_async_context(releases.installed(ns, files=(values,)))
+        told = re.search(r"AWS_ENDPOINT_URL=(\S+)", await up)
+        assert told is not None
+        yield Aws(told[1])
+
+
+@pytest.mark.proves("08.9", "08.10", "08.16")
+async def test_a_hub_model_is_deployed_asked_as_documented_and_removed_and_pods_answer_alike(
+    client: Client, ns: str, aws: Aws
+) -> None:
+    await examples.apply(client, ns, await examples.manifests(FOLDER))
+    account = await reaches(client, CLOUD_ACCOUNTS, ns, "default", "Authenticated")
+    assert account["status"]["accountID"] == "111122223333"
+    ready = await reaches(client, MODEL_ENDPOINTS, ns, "falcon2", "Serving", timeout=180)
+    hosted = Hosted(aws.client("sagemaker-runtime"), ready["status"]["sageMaker"]["endpointName"])
+    check_status(ready, aws.left())
+    await check_documented(hosted)
+    await check_limits_and_seeds(hosted)
+    await check_refusals(hosted)
+    asked = changed("generation", seed=7, max_new_tokens=24)
+    said = await hosted.ask(asked)
+    async with asyncio.TaskGroup() as at_once:
+        at_once.create_task(removed(client, ns, aws))
+        deployed = at_once.create_task(deployed_on_pods(client, ns))
+    on_pods, url = deployed.result()
+    assert conditions(on_pods) == conditions(ready)
+    assert text_of(await asyncio.to_thread(posted, url, asked)) == said
+    assert text_of(await asyncio.to_thread(posted, url, changed("sentiment", seed=1))).count(" ") < 2
+
+
+def check_status(ready: Object, left: dict[str, list[str]]) -> None:
+    """What serves, as what, and what it costs."""
+    status, serving = ready["status"], ready["status"]["sageMaker"]
+    assert [serving["endpointName"]] == left["endpoints"]
+    assert [serving["config"]] == left["configurations"] == left["models"]
+    assert status["externalID"].endswith(f":endpoint/{serving['endpointName']}")
+    assert (serving["state"], serving["instanceType"], serving["modelVersion"]) == ("InService", "ml.g5.12xlarge", "1.2.8")
+    assert "huggingface-pytorch-tgi-inference" in serving["image"]
+    assert float(status["cost"]["hourlyUSD"]) > 1
+
+
+async def check_documented(hosted: Hosted) -> None:
+    """Each as it is documented, all at once."""
+    said = dict(zip(REQUESTS, await asyncio.gather(*map(hosted.ask, REQUESTS.values())), strict=True))
+    for name, text in said.items():
+        inputs = REQUESTS[name]["inputs"]
+        if REQUESTS[name]["parameters"].get("return_full_text", True):
+            assert text.startswith(inputs), name
+            assert len(text) > len(inputs), name
+        else:
+            assert inputs not in text, name
+    assert sum(bool(text.strip()) for text in said.values()) > len(said) / 2, "texts are generated, and not only shapes"
+
+
+async def check_limits_and_seeds(hosted: Hosted) -> None:
+    events = await asyncio.to_thread(hosted.streamed, changed("sentiment", details=True))
+    assert 1 <= events[-1]["details"]["generated_tokens"] <= 2
+    assert "".join(event["token"]["text"] for event in events) == events[-1]["generated_text"]
+    texts = [await hosted.ask(changed("generation", seed=seed, max_new_tokens=24)) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+async def check_refusals(hosted: Hosted) -> None:
+    for name, value, why in (("temperature", 0.0, "must be strictly positive"), ("top_p", 1.2, "must be > 0.0 and < 1.0")):
+        with pytest.raises(ClientError) as refused:
+            await hosted.ask(changed("chat", **{name: value}))
+        assert refused.value.response["OriginalStatusCode"] == 422
+        assert f"`{name}` {why}" in refused.value.response["OriginalMessage"]
+
+
+async def removed(client: Client, ns: str, aws: Aws) -> None:
+    """Delete the endpoint; what ran and billed is gone with it."""
+    await client.delete(MODEL_ENDPOINTS, ns, "falcon2")
+    await gone(client, MODEL_ENDPOINTS, ns, "falcon2")
+    assert aws.left() == {"endpoints": [], "configurations": [], "models": []}
+
+    async def data_plane() -> list[str]:
+        return [pod["metadata"]["name"] async for pod in client.list_objects(PODS, ns, labels=_DATA_PLANE)]
+
+    async def empty() -> bool:
+        return not await data_plane()
+
+    await eventually(empty, "no container of the endpoint is left", timeout=60, show=data_plane)
+
+
+async def deployed_on_pods(client: Client, ns: str) -> tuple[Object, str]:
+    """The same on pods, once it serves, and where it is asked."""
+    wanted = examples.of_kind(await examples.manifests(f"{FOLDER}/overlays/pods"), "ModelEndpoint")
+    wanted["spec"]["kubernetes"]["image"] = cluster.image("smollm2")
+    await examples.apply(client, ns, [wanted])
+    ready = await reaches(client, MODEL_ENDPOINTS, ns, "falcon2-pods", "Serving", timeout=180)
+    service = await client.get(SERVICES, ns, "falcon2-pods")
+    return ready, f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}/invocations"
+
+
+def conditions(obj: Object) -> dict[str, tuple[str, str]]:
+    return {c["type"]: (c["status"], c["reason"]) for c in obj["status"]["conditions"]}
+
+
+def posted(url: str, request: Object) -> Any:
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(request).encode()), timeout=120) as answer:
+        return json.load(answer)

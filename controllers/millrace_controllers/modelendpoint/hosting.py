@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from millrace.api.v1alpha1.modelendpoint import SageMakerServing
+from millrace.aws.hub import Card
 from millrace.data.prices import HOSTING
 from millrace.engine.clock import stamp
 from millrace.engine.controller import Pass
@@ -34,7 +35,7 @@ class _Look:
     memory: Memory
     types: tuple[str, ...]
     """Instance types in the order of trying; of a hub model without any, its default once that could not be had."""
-    card: hub.Card | None = None
+    card: Card | None = None
 
     @property
     def serving(self) -> SageMakerServing:

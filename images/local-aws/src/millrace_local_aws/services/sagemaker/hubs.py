@@ -205,16 +205,15 @@ def _gate(world: World, uri: str) -> Record | None:
     """The gated document whose weights lie at this URI."""
     for _, _, record in table(world, "hub-content").everything():
         document = json.loads(record["HubContentDocument"])
-        artifact = document.get("HostingArtifactUri")
-        if document.get("GatedBucket") and artifact and uri.startswith(artifact.rstrip("/")):
+        artifacts = filter(None, (document.get("HostingArtifactUri"), document.get("TrainingArtifactUri")))
+        if document.get("GatedBucket") and any(uri.startswith(artifact.rstrip("/")) for artifact in artifacts):
             return record
     return None
 
 
-def check_licence(call: Call, container: Input, uri: str) -> None:
-    """Gated weights are for whoever accepts the licence."""
-    gate = _gate(call.world, uri)
-    access = ((container.get("ModelDataSource") or {}).get("S3DataSource") or {}).get("ModelAccessConfig") or {}
+def check_licence(call: Call, source: Input, uri: str) -> None:
+    """Gated weights are for whoever accepts the licence, in the S3DataSource that names them."""
+    gate, access = _gate(call.world, uri), source.get("ModelAccessConfig") or {}
     if gate is not None and not access.get("AcceptEula"):
         licence = json.loads(gate["HubContentDocument"]).get("HostingEulaUri", "")
         raise invalid(

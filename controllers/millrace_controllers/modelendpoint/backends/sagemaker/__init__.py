@@ -221,7 +221,7 @@ class SageMakerHost:
 
     async def words(self, ctx: Pass, found: Hosted) -> str:
         """The last lines of the containers' log; "" where there are none, or they may not be read."""
-        account, group = self.account(ctx), f"/aws/sagemaker/Endpoints/{found.name}"
+        account, group = self.account(ctx), f"{requests.LOG_GROUP}/{found.name}"
         try:
             newest = {"logGroupName": group, "orderBy": "LastEventTime", "descending": True, "limit": 1}
             streams = await account.call("logs", "DescribeLogStreams", **newest)

@@ -8,7 +8,7 @@ from millrace.engine.settings import Settings
 from millrace.kube.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, PODS, SERVICES
 from millrace_controllers.modelendpoint import estimate, models, reconcile, status
 from millrace_controllers.modelendpoint.backends.kubernetes import manifests
-from millrace_controllers.modelendpoint.backends.sagemaker import preview
+from millrace_controllers.modelendpoint.backends.sagemaker import permissions, preview
 from millrace_controllers.modelendpoint.observed import Target
 
 
@@ -47,4 +47,5 @@ CONTROLLER = Controller(
     preview=_preview,
     estimate=estimate.estimate,
     cloud_log=preview.log,
+    aws=permissions.FEATURES,
 )

@@ -8,7 +8,7 @@ from millrace.engine.settings import Settings
 from millrace.kube.resources import JOBS, PODS, SERVICES
 from millrace_controllers.trainingjob import estimate, inputs, progress, reconcile, status
 from millrace_controllers.trainingjob.backends.kubernetes import observe, pod
-from millrace_controllers.trainingjob.backends.sagemaker import preview
+from millrace_controllers.trainingjob.backends.sagemaker import permissions, preview
 
 
 def _references(obj: Object) -> tuple[Key, ...]:
@@ -50,4 +50,5 @@ CONTROLLER = Controller(
     preview=_preview,
     estimate=estimate.estimate,
     cloud_log=preview.log,
+    aws=permissions.FEATURES,
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from millrace.api.resource import Kind
 from millrace.aws.cloud import Cloud
 from millrace.aws.costs import Estimate
+from millrace.aws.permissions import Feature
 from millrace.aws.places import CloudLog
 from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.cache import Cache, Key
@@ -57,7 +58,8 @@ class Controller:
     them wakes it. `progress_fields` are status fields that tell of nothing but progress; their writes are bounded. `external_ids`
     are the ids (ARNs) of things outside whose events wake the object. `tells` gives what of an object concerns those that refer
     to it: they are woken when it changes; by every write of the object where it is None. `estimate` tells what an object would
-    cost by a price for a use and a type; `cloud_log` where the log of an attempt's rank is, of what runs outside the cluster.
+    cost by a price for a use and a type; `cloud_log` where the log of an attempt's rank is, of what runs outside the cluster;
+    `aws` what each use needs of a CloudAccount's role.
     """
 
     kind: Kind
@@ -75,6 +77,7 @@ class Controller:
     estimate: Callable[[Object, Price], Estimate | None] = lambda _obj, _price: None
     cloud_log: Callable[[Object, int | None, int], CloudLog | None] = lambda _obj, _attempt, _rank: None
     tells: Callable[[Object], Any] | None = None
+    aws: tuple[Feature, ...] = ()
     external_ids: Callable[[Object], tuple[str, ...]] = lambda obj: tuple(
         filter(None, [(obj.get("status") or {}).get("externalID")])
     )

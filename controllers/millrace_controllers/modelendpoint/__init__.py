@@ -48,4 +48,5 @@ CONTROLLER = Controller(
     estimate=estimate.estimate,
     cloud_log=preview.log,
     aws=permissions.FEATURES,
+    resting=(status.OUTSIDE_HOURS, status.IDLE),
 )

@@ -59,7 +59,8 @@ class Controller:
     are the ids (ARNs) of things outside whose events wake the object. `tells` gives what of an object concerns those that refer
     to it: they are woken when it changes; by every write of the object where it is None. `estimate` tells what an object would
     cost by a price for a use and a type; `cloud_log` where the log of an attempt's rank is, of what runs outside the cluster;
-    `aws` what each use needs of a CloudAccount's role.
+    `aws` what each use needs of a CloudAccount's role. `resting` are the reasons, beside Suspended, with which an object rightly
+    does nothing.
     """
 
     kind: Kind
@@ -78,6 +79,7 @@ class Controller:
     cloud_log: Callable[[Object, int | None, int], CloudLog | None] = lambda _obj, _attempt, _rank: None
     tells: Callable[[Object], Any] | None = None
     aws: tuple[Feature, ...] = ()
+    resting: tuple[Reason, ...] = ()
     external_ids: Callable[[Object], tuple[str, ...]] = lambda obj: tuple(
         filter(None, [(obj.get("status") or {}).get("externalID")])
     )

@@ -15,6 +15,8 @@ from millrace.aws.resolve import ACCOUNTS
 from millrace.cli.cluster import Connection, kind_named
 from millrace.data.prices import Prices
 from millrace.engine.controller import Controller
+from millrace.kube.errors import ApiError
+from millrace.kube.resources import of_kind
 
 Object = dict[str, Any]
 
@@ -25,15 +27,23 @@ def account_name(obj: Object) -> str:
 
 
 async def region_of(connection: Connection | None, obj: Object, planned: Iterable[Object]) -> str | None:
-    """The region of the object's account: as planned, else as it is in the cluster."""
-    name = account_name(obj)
+    """The region of the object's account: as planned, else as it is in the cluster. None where it is not known."""
+    name, namespace = account_name(obj), obj["metadata"].get("namespace")
     for each in planned:
-        if each.get("kind") == "CloudAccount" and (each.get("metadata") or {}).get("name") == name:
+        metadata = each.get("metadata") or {}
+        there = metadata.get("namespace") in {None, namespace}
+        if each.get("kind") == "CloudAccount" and metadata.get("name") == name and there:
             return str((each.get("spec") or {}).get("region") or "") or None
-    if connection is None:
-        return None
-    found = await connection.find(kind_named(ACCOUNTS), name)
+    found = await _in_the_cluster(connection, namespace, name) if connection else None
     return str(found["spec"]["region"]) if found else None
+
+
+async def _in_the_cluster(connection: Connection, namespace: str | None, name: str) -> Object | None:
+    """Whoever may not look at accounts still gets a plan."""
+    try:
+        return await connection.client.find(of_kind(kind_named(ACCOUNTS).kind), namespace, name)
+    except ApiError:
+        return None
 
 
 def lines(controller: Controller, obj: Object, region: str | None, prices: Prices) -> Iterator[str]:

@@ -15,6 +15,7 @@ from millrace.cli.cloudlogs import place
 from millrace.cli.main import run
 from millrace.cli.problems import Problem
 from millrace.data.prices import Prices
+from millrace.kube.errors import Forbidden
 from millrace_controllers.modelendpoint import CONTROLLER as ENDPOINT
 from millrace_controllers.trainingjob import CONTROLLER as TRAINING
 
@@ -95,12 +96,47 @@ def test_without_a_region_nothing_has_a_price_and_that_is_said() -> None:
     assert said == ["cost: not known, for the region of CloudAccount 'default' is not"]
 
 
+class Cluster:
+    """A cluster with one account, or one that lets nobody look."""
+
+    def __init__(self, denied: bool = False) -> None:
+        self.client, self.denied = self, denied
+
+    async def find(self, _resource: Any, namespace: str, name: str) -> Object | None:
+        if self.denied:
+            raise Forbidden(403, "Forbidden", "no")
+        return {"spec": {"region": "eu-central-1"}} if (namespace, name) == ("team", "default") else None
+
+
+def account(region: str, **metadata: Any) -> Object:
+    return {"kind": "CloudAccount", "metadata": {"name": "default", **metadata}, "spec": {"region": region}}
+
+
+# cluster, account named, planned beside it, region, reason
+REGIONS: list[tuple[Any, str, list[Object], str | None, str]] = [
+    (Cluster(), "default", [account("us-east-1")], "us-east-1", "what is planned is newer than what is there"),
+    (Cluster(), "default", [account("us-east-1", namespace="other")], "eu-central-1", "another namespace's is not ours"),
+    (Cluster(), "default", [], "eu-central-1", "as it is in the cluster"),
+    (Cluster(), "none", [], None, "there is none of the name"),
+    (Cluster(denied=True), "default", [], None, "who may not look still gets a plan"),
+    (None, "default", [], None, "there is no cluster"),
+]
+
+
+@pytest.mark.parametrize(("cluster", "name", "planned", "region", "reason"), REGIONS, ids=[row[-1] for row in REGIONS])
+async def test_the_region_is_that_of_the_account(
+    cluster: Any, name: str, planned: list[Object], region: str | None, reason: str
+) -> None:
+    obj = training(["ml.a.x"])
+    obj["spec"]["accountRef"] = {"name": name}
+    assert await ahead.region_of(cluster, obj, planned) == region, reason
+
+
 def test_plan_prints_the_request_and_its_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    account = {"kind": "CloudAccount", "metadata": {"name": "default"}, "spec": {"region": "us-east-1"}}
     path = tmp_path / "all.yaml"
     docs = [
         {"apiVersion": "millrace.dev/v1alpha1", **doc}
-        for doc in (account, training(["ml.g5.2xlarge"], {"maxRuntimeSeconds": 7200}))
+        for doc in (account("us-east-1"), training(["ml.g5.2xlarge"], {"maxRuntimeSeconds": 7200}))
     ]
     path.write_text(yaml.safe_dump_all(docs))
     with pytest.raises(SystemExit) as ended:

@@ -67,7 +67,6 @@ class CloudJob:
     message: str = ""
     failure: str = ""
     started: bool = False
-    training_seconds: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     model_uri: str = ""
     instance_type: str = ""

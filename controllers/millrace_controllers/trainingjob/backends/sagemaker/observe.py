@@ -37,7 +37,6 @@ def cloud_job(described: Object) -> CloudJob:
         message=last_message(described),
         failure=str(described.get("FailureReason") or ""),
         started=described.get("TrainingStartTime") is not None,
-        training_seconds=described.get("TrainingTimeInSeconds"),
         metrics=metrics,
         instance_type=str((described.get("ResourceConfig") or {}).get("InstanceType") or ""),
         model_uri=str((described.get("ModelArtifacts") or {}).get("S3ModelArtifacts") or ""),

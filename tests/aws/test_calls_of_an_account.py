@@ -208,3 +208,22 @@ async def test_each_call_is_counted_by_its_code_and_logged_with_its_request_id(
     lines = [r.getMessage() for r in caplog.records if "sqs:CreateQueue" in r.getMessage()]
     assert len(lines) == 2
     assert not any("request none" in line for line in lines)
+
+
+async def test_what_hardly_changes_is_read_once_in_its_time_and_what_is_not_there_every_time(aws: LocalAws) -> None:
+    async with a_cloud(aws) as cloud:
+        account, now, reads = account_of(cloud, cloud_account()), 100.0, 0
+        account.monotonic = lambda: now
+        answers: list[dict[str, int] | None] = [None, {"a": 1}, {"a": 2}]
+
+        async def read() -> dict[str, int] | None:
+            nonlocal reads
+            reads += 1
+            return answers[reads - 1]
+
+        assert await account.known("x", 60, read) is None
+        assert await account.known("x", 60, read) == {"a": 1}
+        now += 59
+        assert (await account.known("x", 60, read), reads) == ({"a": 1}, 2)
+        now += 1
+        assert await account.known("x", 60, read) == {"a": 2}

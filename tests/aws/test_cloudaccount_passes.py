@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from millrace.aws.cloud import Cloud
 from millrace.engine import conditions
-from millrace.engine.outcome import Outcome
-from millrace_controllers.cloudaccount import CONTROLLER
 from millrace_local_aws import LocalAws
-from support.aws import ACCOUNT, CLUSTER, ROLE, a_cloud, allowing, cloud_account, make_role, trust_policy, until
-from support.passes import Passes
+from support.accounts import a_world
+from support.aws import ACCOUNT, CLUSTER, ROLE, a_cloud, allowing, make_role, trust_policy, until
 
 Object = dict[str, Any]
 SESSION = f"arn:aws:sts::{ACCOUNT}:assumed-role/millrace/millrace-team"
-
-
-class World(Passes):
-    """One CloudAccount, and the objects that use it."""
-
-    controller = CONTROLLER
-
-    def __init__(self, cloud: Cloud, **spec: Any) -> None:
-        super().__init__(cloud)
-        self.object = cloud_account(ready=False, **spec)
-        self.users: list[Object] = []
-        self.referrers = lambda: self.users
-
-    @property
-    def reasons(self) -> list[str]:
-        return [event.reason for event in self.events]
-
-    async def settled(self) -> Outcome:
-        """Two passes: the first tells the external id."""
-        await self.once()
-        return await self.once()
-
-    def said(self, type_: str) -> tuple[str, str] | None:
-        found = conditions.find(self.object["status"].get("conditions"), type_)
-        return (found["status"], found["reason"]) if found else None
-
-
-@contextlib.asynccontextmanager
-async def a_world(aws: LocalAws, *, settings: Object | None = None, **spec: Any) -> AsyncIterator[World]:
-    async with a_cloud(aws, **(settings or {})) as cloud:
-        yield World(cloud, **spec)
 
 
 def left(aws: LocalAws) -> tuple[int, int]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from millrace.aws import permissions
+from millrace_controllers.dataset.backends.permissions import FEATURES
 from millrace_dataset.__main__ import answer
 from millrace_local_aws import LocalAws
 from support.aws import ACCOUNT, a_cloud, allowing, cloud_account, make_role
@@ -83,8 +85,10 @@ def grant(aws: LocalAws, *actions: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _staged(aws: LocalAws) -> None:
-    make_role(aws, external_id="0d9c2f1e-cluster/team-a", actions=("s3:ListBucket", "s3:GetObject", "s3:DeleteObject"))
+    make_role(aws, external_id="0d9c2f1e-cluster/team-a", actions=())
     iam = aws.client("iam", account=ACCOUNT)
+    document = permissions.policy(FEATURES, {"BUCKET": "data"})
+    iam.put_role_policy(RoleName="millrace", PolicyName="as-docs-iam-says", PolicyDocument=json.dumps(document))
     provider = iam.create_open_id_connect_provider(Url=f"https://{ISSUER}", ClientIDList=["sts.amazonaws.com"])
     statement = {
         "Effect": "Allow",

@@ -348,6 +348,21 @@ async def test_a_change_of_the_spec_brings_it_back_and_suspension_is_not_called_
         assert world.told["sageMaker"]["endpointName"]
 
 
+async def test_where_nobody_can_tell_whether_it_is_asked_it_serves_on_and_says_so(aws: LocalAws) -> None:
+    async with a_world(aws, idleSeconds=300) as world:
+        world.clock = AwsClock(aws)
+        await world.until("Serving")
+        iam = aws.client("iam", account=ACCOUNT)
+        most = allowing("sagemaker:*", "iam:PassRole", "logs:*")
+        iam.put_role_policy(RoleName="millrace", PolicyName="allowed", PolicyDocument=most)
+        aws.admin.step(3600)
+        await world.once()
+        assert world.said()[:2] == ("True", "Serving")
+        assert "cloudwatch:GetMetricStatistics" in world.said()[2]
+        iam.put_role_policy(RoleName="millrace", PolicyName="allowed", PolicyDocument=allowing("*"))
+        await world.until("Idle", passes=1)
+
+
 async def test_killed_between_saying_and_stopping_it_is_stopped(aws: LocalAws) -> None:
     async with a_world(aws, idleSeconds=300) as world:
         world.clock = AwsClock(aws)

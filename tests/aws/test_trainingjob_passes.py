@@ -303,6 +303,63 @@ async def test_an_algorithm_that_the_region_has_not_is_told(still: LocalAws) -> 
         assert world.jobs() == {}
 
 
+TRAINABLE: Object = {
+    "TrainingSupported": True,
+    "TrainingEcrUri": "repo/tune:1",
+    "TrainingScriptUri": "s3://jumpstart/scripts/transfer.tar.gz",
+    "TrainingArtifactUri": "s3://jumpstart/weights/",
+    "SupportedTrainingInstanceTypes": ["ml.g5.2xlarge"],
+    "Hyperparameters": [{"Name": "epoch", "Type": "int", "Default": "1", "Scope": "algorithm", "Min": 1, "Max": 10}],
+    "GatedBucket": True,
+    "HostingEulaUri": "s3://jumpstart/eula.txt",
+}
+
+
+def in_the_hub(still: LocalAws, **change: Any) -> None:
+    """A model of the hub, and its weights."""
+    s3 = still.client("s3", account=ACCOUNT)
+    s3.create_bucket(Bucket="jumpstart")
+    s3.put_object(Bucket="jumpstart", Key="weights/w.bin", Body=b"w")
+    document = {**TRAINABLE, **change}
+    still.admin.publish_model({"HubContentName": "falcon2", "HubContentVersion": "1.0.0", "HubContentDocument": document})
+
+
+def tuning(**model: Any) -> Object:
+    return {"algorithm": {"jumpStart": {"modelID": "falcon2", "version": "1.0.0", **model}}}
+
+
+@pytest.mark.proves("08.17")
+async def test_a_model_of_the_hub_is_tuned_where_its_card_says_how(still: LocalAws) -> None:
+    in_the_hub(still)
+    async with a_world(still, sageMaker=tuning(), parameters={"epoch": "2"}) as world:
+        await world.once()
+        assert (world.reason, world.jobs()) == ("LicenceNotAccepted", {})
+        world.change(sageMaker={**world.object["spec"]["sageMaker"], **tuning(acceptEULA=True)})
+        await world.until("Succeeded")
+        made = still.client("sagemaker", account=ACCOUNT).describe_training_job(TrainingJobName="gpt-0a1b2c-1")
+        assert made["AlgorithmSpecification"]["TrainingImage"] == "repo/tune:1"
+        assert made["HyperParameters"]["epoch"] == "2"
+        assert [channel["ChannelName"] for channel in made["InputDataConfig"]] == ["train", "model"]
+        assert world.told["lineage"]["baseModel"] == "jumpstart://falcon2/1.0.0"
+        assert world.told["licence"] == {"modelID": "falcon2", "version": "1.0.0", "uri": "s3://jumpstart/eula.txt"}
+        assert still.admin.requests("sagemaker.DescribeHubContent") == 1
+
+
+@pytest.mark.proves("08.17")
+async def test_a_model_of_the_hub_that_cannot_be_tuned_says_so(still: LocalAws) -> None:
+    in_the_hub(still, TrainingSupported=False)
+    async with a_world(still, sageMaker=tuning()) as world:
+        await world.once()
+        said = conditions.find(world.told["conditions"], "Succeeded") or {}
+        assert (said["status"], said["reason"]) == ("False", "NotTrainable")
+        assert "falcon2 1.0.0 cannot be tuned" in said["message"]
+        assert world.jobs() == {}
+        world.change(sageMaker={**world.object["spec"]["sageMaker"], **tuning(version="9.9.9")})
+        await world.once()
+        said = conditions.find(world.told["conditions"], "Succeeded") or {}
+        assert (said["reason"], "has no model falcon2 9.9.9" in said["message"]) == ("InvalidSpec", True)
+
+
 FIRST, SECOND = "ml.g5.2xlarge", "ml.m5.large"
 TWO = {"instanceTypes": [FIRST, SECOND]}
 

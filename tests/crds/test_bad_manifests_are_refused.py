@@ -104,6 +104,18 @@ BAD = [
         spec__metrics=REMOVE,
     ),
     S("metrics of somebody else's algorithm", "`metrics` may not be set", spec__sageMaker__algorithm={"algorithmARN": ALGORITHM}),
+    S(
+        "whichever version is the newest by then",
+        "`jumpStart.version` must be set",
+        spec__metrics=REMOVE,
+        spec__sageMaker__algorithm={"jumpStart": {"modelID": "m"}},
+    ),
+    S(
+        "metrics of a hub's model",
+        "`metrics` may not be set",
+        spec__sageMaker__algorithm={"jumpStart": {"modelID": "m", "version": "1.0.0"}},
+    ),
+    S("no instance type", "spec.sageMaker.instanceTypes", spec__sageMaker__instanceTypes=[]),
     S("an instance type of EC2", "spec.sageMaker.instanceTypes[0]", spec__sageMaker__instanceTypes=["g5.2xlarge"]),
     S("an output that is no prefix", "spec.output.uri", spec__output={"uri": "https://data/models"}),
     S("a role by name", "spec.sageMaker.roleARN", spec__sageMaker__roleARN="sagemaker"),

@@ -4,6 +4,7 @@ from millrace.api.v1alpha1.cloudaccount import KIND
 from millrace.aws.resolve import concerns_users
 from millrace.engine.controller import Controller
 from millrace_controllers.cloudaccount import reconcile, status
+from millrace_controllers.cloudaccount.backends import permissions
 
 CONTROLLER = Controller(
     kind=KIND,
@@ -14,4 +15,5 @@ CONTROLLER = Controller(
     rules=(),
     reasons=status.REASONS,
     tells=concerns_users,
+    aws=permissions.FEATURES,
 )

@@ -7,7 +7,7 @@ from millrace.engine.controller import Controller, Object, Rule
 from millrace.engine.settings import Settings
 from millrace.kube.resources import JOBS, PODS
 from millrace_controllers.dataset import plan, reconcile, status
-from millrace_controllers.dataset.backends import kubernetes
+from millrace_controllers.dataset.backends import kubernetes, permissions
 
 
 def _references(obj: Object) -> tuple[Key, ...]:
@@ -38,4 +38,5 @@ CONTROLLER = Controller(
     progress_fields=frozenset({"progressPercent"}),
     preview=_preview,
     references=_references,
+    aws=permissions.FEATURES,
 )

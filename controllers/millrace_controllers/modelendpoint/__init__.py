@@ -6,9 +6,9 @@ from millrace.engine.cache import Key
 from millrace.engine.controller import Controller, Object, Rule
 from millrace.engine.settings import Settings
 from millrace.kube.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, PODS, SERVICES
-from millrace_controllers.modelendpoint import models, reconcile, status
+from millrace_controllers.modelendpoint import estimate, models, reconcile, status
 from millrace_controllers.modelendpoint.backends.kubernetes import manifests
-from millrace_controllers.modelendpoint.backends.sagemaker import preview
+from millrace_controllers.modelendpoint.backends.sagemaker import permissions, preview
 from millrace_controllers.modelendpoint.observed import Target
 
 
@@ -45,4 +45,8 @@ CONTROLLER = Controller(
     reasons=status.REASONS,
     references=_references,
     preview=_preview,
+    estimate=estimate.estimate,
+    cloud_log=preview.log,
+    aws=permissions.FEATURES,
+    resting=(status.OUTSIDE_HOURS, status.IDLE),
 )

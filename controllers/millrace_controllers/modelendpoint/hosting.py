@@ -9,6 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from millrace.api.v1alpha1.modelendpoint import SageMakerServing
+from millrace.aws.errors import Denied
+from millrace.aws.hub import Card
 from millrace.data.prices import HOSTING
 from millrace.engine.clock import stamp
 from millrace.engine.controller import Pass
@@ -35,7 +37,7 @@ class _Look:
     memory: Memory
     types: tuple[str, ...]
     """Instance types in the order of trying; of a hub model without any, its default once that could not be had."""
-    card: hub.Card | None = None
+    card: Card | None = None
 
     @property
     def serving(self) -> SageMakerServing:
@@ -231,7 +233,10 @@ async def unless_idle(ctx: Pass, made: Outcome, opening: datetime | None) -> Out
     seconds, now = ctx.spec.idle_seconds, ctx.clock.now()
     if (left := idle.left(last, seconds, now)) > 0:
         return kind.again(made, left)
-    newest = await BACKEND.last_asked(ctx, told["endpointName"], last) or last
+    try:
+        newest = await BACKEND.last_asked(ctx, told["endpointName"], last) or last
+    except Denied as error:  # what serves is none the worse for it; the account tells what is missing, too
+        return kind.unknown_use(made, error.message)
     if (left := idle.left(newest, seconds, now)) > 0:
         return kind.again(kind.with_fields(made, {"sageMaker": {**told, "lastUsed": stamp(newest)}}), left)
     return kind.idle(made, seconds, {"since": stamp(newest), "under": idle.under(ctx.object, opening)})

@@ -143,6 +143,13 @@ def with_fields(made: Outcome, fields: Object) -> Outcome:
     return replace(made, fields={**made.fields, **fields})
 
 
+def unknown_use(made: Outcome, why: str) -> Outcome:
+    """It serves, and nobody can tell whether anybody asks it."""
+    noted = f"; whether it is idle is not known: {why}"
+    said = tuple(replace(v, message=v.message + noted) if v.type == "Ready" else v for v in made.conditions)
+    return again(replace(made, conditions=said), _LOOK_AGAIN_SECONDS)
+
+
 def idle(made: Outcome, seconds: int, told: Object) -> Outcome:
     """Nobody asks it; said before it is stopped."""
     message = f"Nobody has asked it for {seconds} s (spec.idleSeconds): it is being stopped"

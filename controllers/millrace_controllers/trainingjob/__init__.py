@@ -6,8 +6,9 @@ from millrace.engine.cache import Key
 from millrace.engine.controller import Controller, Object, Rule
 from millrace.engine.settings import Settings
 from millrace.kube.resources import JOBS, PODS, SERVICES
-from millrace_controllers.trainingjob import inputs, progress, reconcile, status
+from millrace_controllers.trainingjob import estimate, inputs, progress, reconcile, status
 from millrace_controllers.trainingjob.backends.kubernetes import observe, pod
+from millrace_controllers.trainingjob.backends.sagemaker import permissions, preview
 
 
 def _references(obj: Object) -> tuple[Key, ...]:
@@ -20,10 +21,10 @@ def _references(obj: Object) -> tuple[Key, ...]:
 def _preview(obj: Object, settings: Settings) -> list[Object]:
     """The first attempt; inputs by Dataset are left out, for what they will be is known only in the cluster."""
     spec = TrainingJobSpec.model_validate(obj["spec"])
-    if spec.kubernetes is None:
-        return []
-    known = [i for i in spec.inputs or () if i.claim is not None]
+    known = [i for i in spec.inputs or () if i.dataset_ref is None]
     found = inputs.resolve(known, None, lambda _: None)
+    if spec.kubernetes is None:
+        return preview.everything(obj, spec, found)
     return [*pod.made_claims(obj, spec), pod.service(obj, 1), pod.job(obj, spec, 1, found, settings)]
 
 
@@ -47,4 +48,7 @@ CONTROLLER = Controller(
     wake_on_node=lambda node: observe.node_trouble(node) is not None,
     progress_fields=progress.FIELDS,
     preview=_preview,
+    estimate=estimate.estimate,
+    cloud_log=preview.log,
+    aws=permissions.FEATURES,
 )

@@ -17,7 +17,7 @@ from millrace.engine.errors import Refused
 from millrace.engine.outcome import Outcome
 from millrace_controllers.trainingjob import inputs, plan, status
 from millrace_controllers.trainingjob.backends.kubernetes import KubernetesTrainer, layout
-from millrace_controllers.trainingjob.backends.sagemaker import SageMakerTrainer
+from millrace_controllers.trainingjob.backends.sagemaker import SageMakerTrainer, jumpstart
 from millrace_controllers.trainingjob.observed import JobState, Observed
 from millrace_controllers.trainingjob.plan import Decision, Do
 
@@ -43,8 +43,10 @@ async def reconcile(ctx: Pass) -> Outcome:
     warnings: tuple[str, ...] = ()
     if await _act(ctx, decision, observed):
         observed, warnings = await _observe(ctx), backend(ctx).warnings(ctx)
+    licence = await backend(ctx).licence(ctx) if observed.current.job is not JobState.MISSING else None
     said = status.outcome(decision, old, observed, _lineage(ctx, observed), run_id, ctx.clock.now())
-    return replace(said, events=(*said.events, *status.warned(warnings)))
+    fields = {**said.fields, "licence": licence} if licence else said.fields
+    return replace(said, fields=fields, events=(*said.events, *status.warned(warnings)))
 
 
 def _check_expressions(metrics: Iterable[MetricSpec]) -> None:
@@ -90,8 +92,13 @@ def _lineage(ctx: Pass, observed: Observed) -> Object | None:
     """Pinned from the first start on."""
     if observed.current.job is JobState.MISSING and not ctx.status.get("lineage"):
         return None
-    digests = {"specDigest": layout.spec_digest(ctx.spec), "parametersDigest": layout.parameters_digest(ctx.spec)}
+    digests = {**_base(ctx), "specDigest": layout.spec_digest(ctx.spec), "parametersDigest": layout.parameters_digest(ctx.spec)}
     return status.lineage(observed.inputs, digests, observed.current.image_digest, ctx.status.get("lineage"))
+
+
+def _base(ctx: Pass) -> Object:
+    told = jumpstart.base_model(ctx.spec)
+    return {"baseModel": told} if told else {}
 
 
 async def _settled(ctx: Pass) -> Outcome:

@@ -12,10 +12,11 @@ from typing import Any
 from millrace.aws import costs
 from millrace.engine import reasons
 from millrace.engine.clock import seconds_since, stamp
+from millrace.engine.errors import Refused
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
 from millrace_controllers.trainingjob import instances, plan, progress
-from millrace_controllers.trainingjob.errors import UnfitForAlgorithm
+from millrace_controllers.trainingjob.errors import LicenceNotAccepted, NotTrainable, UnfitForAlgorithm
 from millrace_controllers.trainingjob.observed import JobState, Observed, ResolvedInput
 from millrace_controllers.trainingjob.plan import Decision, End, running_seconds
 from millrace_controllers.trainingjob.state import State
@@ -94,9 +95,20 @@ JOB_REFUSED = Reason(
     "SageMaker could not run the job as it was asked for; the message is its own, and another attempt would only repeat it.",
     "Correct what the message names under a new spec.runID.",
 )
+LICENCE_NOT_ACCEPTED = Reason(
+    "LicenceNotAccepted",
+    "The hub's model is gated, and its licence was not accepted; nothing was made.",
+    "Read the licence that the message names and set spec.sageMaker.algorithm.jumpStart.acceptEULA: true.",
+)
+NOT_TRAINABLE = Reason(
+    "NotTrainable",
+    "The hub's model cannot be tuned: its card supports no training, or misses what a job is made of; nothing was made.",
+    "Choose a model of the hub whose card says TrainingSupported, or tune it by an image or a script of your own.",
+)
 UNFIT_FOR_ALGORITHM = Reason(
     "UnfitForAlgorithm",
-    "The algorithm does not take an instance type, hyperparameter or channel of the spec, or misses one; nothing was made.",
+    "The algorithm, or the hub's model, does not take an instance type, hyperparameter or channel of the spec, or misses one; "
+    "nothing was made.",
     "Correct what the message names; the run starts by itself.",
 )
 COST_EXCEEDED = Reason(
@@ -155,7 +167,12 @@ BY_STATE = {
     State.COST_EXCEEDED: COST_EXCEEDED,
     State.NO_CAPACITY: NO_CAPACITY,
 }
-_OWN = (*BY_STATE.values(), UNFIT_FOR_ALGORITHM, *REPORTED.values())
+_OF_ERROR: dict[type[BaseException], Reason] = {
+    UnfitForAlgorithm: UNFIT_FOR_ALGORITHM,
+    LicenceNotAccepted: LICENCE_NOT_ACCEPTED,
+    NotTrainable: NOT_TRAINABLE,
+}
+_OWN = (*BY_STATE.values(), *_OF_ERROR.values(), *REPORTED.values())
 REASONS = tuple({r.name: r for r in _OWN if r is not reasons.SUSPENDED}.values())
 
 AT_ONCE = 0.1
@@ -320,7 +337,7 @@ def settled(old: Object) -> Outcome:
 
 NEW_RUN = (
     "attempt", "completionTime", "attemptStartTime", "progress", "metrics", "checkpoint", "model", "lineage", "restarts",
-    "retryAfter", "runningSeconds", "externalID", "startTime", "instanceType", "passedOver", "usage", "cost",
+    "retryAfter", "runningSeconds", "externalID", "startTime", "instanceType", "passedOver", "usage", "cost", "licence",
 )  # fmt: skip
 """Fields that a new run begins without. Attempt numbers go on, from `endedAttempt`: they are never reused.
 
@@ -351,8 +368,8 @@ def explain(obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
     old = obj.get("status") or {}
     if old.get("completionTime") and not obj["metadata"].get("deletionTimestamp"):
         return settled(old).conditions
-    if isinstance(error, UnfitForAlgorithm):
-        name = UNFIT_FOR_ALGORITHM.name
+    if isinstance(error, Refused) and type(error) in _OF_ERROR:
+        name = _OF_ERROR[type(error)].name
         return Verdict("Succeeded", "False", name, error.message), Verdict("Stalled", "True", name, error.message)
     return None
 

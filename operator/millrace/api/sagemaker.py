@@ -44,3 +44,21 @@ class Licence(Model):
         json_schema_extra={"format": "date-time"},
         description="When that manager last wrote, as of the first use of the model.",
     )
+
+
+class JumpStartModel(Model):
+    """A model of SageMaker's public hub."""
+
+    model_id: str = Field(
+        alias="modelID",
+        max_length=63,
+        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
+        description="Name in the hub, such as huggingface-llm-falcon2-11b.",
+    )
+    version: Annotated[str, Field(max_length=14, pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")] | None = Field(
+        default=None,
+        description="Version in the hub; where none is named an endpoint takes the newest when it is first made, and keeps it.",
+    )
+    accept_eula: bool = Field(
+        default=False, alias="acceptEULA", description="Accept the licence of a gated model; others do without."
+    )

@@ -38,6 +38,21 @@ def at_most(hourly: Sequence[Decimal | None], seconds: int | None) -> Decimal | 
     return of_time(max(known), seconds) if seconds is not None and known and len(known) == len(hourly) else None
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What an object would cost before it is made: an hour on each thing that it may run on, at least and at most."""
+
+    hourly: tuple[tuple[str, Decimal | None], ...]
+    """What it runs on, in the order of trying, and US dollars an hour; None where it has no price."""
+    times: tuple[int, int] = (1, 1)
+    """How many of it there are, at least and at most."""
+    most: Decimal | None = None
+    """US dollars in all at most."""
+    bound: str = ""
+    """The limit that `most` follows from."""
+    note: str = ""
+
+
 def fields(hourly: Decimal | None, *, estimated: Decimal | None = None, accrued: Decimal | None = None) -> Object | None:
     """The status field `cost`; what has no price is left out of it."""
     told = {"estimatedUSD": estimated, "hourlyUSD": hourly, "accruedUSD": accrued}

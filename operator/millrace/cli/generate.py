@@ -13,11 +13,11 @@ from pathlib import Path
 import typer
 
 import millrace
-from millrace.cli.generators import commands, crds, health, kinds, metrics, rbac, reasons
+from millrace.cli.generators import commands, crds, health, iam, kinds, metrics, rbac, reasons
 from millrace.engine.controller import Controller
 from millrace.engine.registry import controllers
 
-_GENERATORS = (crds, rbac, kinds, reasons, metrics, commands, health)
+_GENERATORS = (crds, rbac, kinds, reasons, metrics, commands, health, iam)
 _FOLDERS = (*crds.FOLDERS, *kinds.FOLDERS, *reasons.FOLDERS)
 """Folders that hold generated files only: what nothing generates any more goes."""
 

@@ -19,9 +19,11 @@ from pydantic import ValidationError
 
 from millrace.api.common import GROUP, Model
 from millrace.api.schema import structural
+from millrace.cli import ahead
 from millrace.cli.cluster import Connection, Target, connected, kind_named
 from millrace.cli.generators.text import to_yaml
 from millrace.cli.problems import Exit, Problem
+from millrace.data.prices import Prices
 from millrace.engine.controller import Controller
 from millrace.engine.settings import from_environment
 from millrace.kube.credentials import NoCluster
@@ -160,7 +162,7 @@ async def run(target: Target, file: Path, offline: bool, full: bool) -> int:
         raise Problem(f"{file} holds no objects of {GROUP}", "Check the path; other kinds are left out.", Exit.USAGE)
     async with AsyncExitStack() as stack:
         connection = None if offline else await _reachable(stack, target)
-        return sum([await _one(connection, manifest, target.namespace, full) for manifest in found])
+        return sum([await _one(connection, manifest, target.namespace, full, found) for manifest in found])
 
 
 async def _reachable(stack: AsyncExitStack, target: Target) -> Connection | None:
@@ -173,7 +175,7 @@ async def _reachable(stack: AsyncExitStack, target: Target) -> Connection | None
         return None
 
 
-async def _one(connection: Connection | None, manifest: Object, namespace: str | None, full: bool) -> bool:
+async def _one(connection: Connection | None, manifest: Object, namespace: str | None, full: bool, found: list[Object]) -> bool:
     """Plan and print one object; True where it would be refused."""
     controller = kind_named(str(manifest.get("kind", "")))
     named = {**(manifest.get("metadata") or {})}
@@ -190,7 +192,18 @@ async def _one(connection: Connection | None, manifest: Object, namespace: str |
     for change in planned.changes:
         typer.echo(f"  {change}")
     await _children(connection, controller, planned, full)
+    await _costs(connection, controller, planned.obj, found)
     return False
+
+
+async def _costs(connection: Connection | None, controller: Controller, obj: Object, found: list[Object]) -> None:
+    """What it would cost; the region is asked for only where something is paid for."""
+    prices = Prices(from_environment().aws.prices_file)
+    if controller.estimate(obj, lambda _use, _type: None) is None:
+        return
+    region = await ahead.region_of(connection, obj, found)
+    for line in ahead.lines(controller, obj, region, prices):
+        typer.echo(f"  {line}")
 
 
 async def _planned(connection: Connection | None, controller: Controller, manifest: Object) -> Planned:

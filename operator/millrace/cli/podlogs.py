@@ -107,6 +107,12 @@ async def show(target: Target, typed: str, choice: Choice, tail: int, follow: bo
     who = f"{controller.kind.singular}/{name}"
     async with connected(target) as connection:
         obj = await connection.get(controller, name)
+        if controller.cloud_log(obj, choice.attempt, choice.rank) is not None:
+            from millrace.cli import cloudlogs
+
+            lines_wanted = None if tail == ALL_LINES else tail
+            await cloudlogs.show(connection, controller, obj, choice.attempt, choice.rank, lines_wanted, follow)
+            return
         selector = f"{labels.OWNER_UID}={obj['metadata']['uid']}"
         pods = [p async for p in connection.client.list_objects(PODS, connection.namespace, labels=selector)]
         pod = chosen(pods, choice, who)

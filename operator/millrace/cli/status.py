@@ -79,8 +79,9 @@ async def collected(connection: Connection, names: list[str], namespace: str | N
     from millrace.engine.registry import controllers
 
     now = SystemClock().now()
-    found = [(c.kind, obj) for c in controllers() for obj in await connection.list_all(c, namespace)]
-    rows = await asyncio.gather(*(_with_traffic(connection, obj, view.row(obj, kind, now)) for kind, obj in found))
+    found = [(c, obj) for c in controllers() for obj in await connection.list_all(c, namespace)]
+    made = [(obj, view.row(obj, c.kind, now, {reason.name for reason in c.resting})) for c, obj in found]
+    rows = await asyncio.gather(*(_with_traffic(connection, obj, row) for obj, row in made))
     missing = [name for name in names if not any(_named(r, name) for r in rows)]
     if missing:
         where = f"namespace {namespace}" if namespace else "any namespace"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -42,8 +42,8 @@ class Row:
     latency_p99: float | None = None
 
 
-def row(obj: Object, kind: Kind, now: datetime) -> Row:
-    """What is shown of one object."""
+def row(obj: Object, kind: Kind, now: datetime, resting: Collection[str] = ()) -> Row:
+    """What is shown of one object; `resting` are the kind's reasons, beside Suspended, with which it rightly does nothing."""
     status = obj.get("status") or {}
     progress = status.get("progress") or {}
     told = _telling(status, kind)
@@ -51,7 +51,7 @@ def row(obj: Object, kind: Kind, now: datetime) -> Row:
         kind=kind.singular,
         namespace=str(obj["metadata"]["namespace"]),
         name=str(obj["metadata"]["name"]),
-        state=state(obj, kind),
+        state=state(obj, kind, resting),
         reason=str(told.get("reason") or ""),
         message=str(told.get("message") or ""),
         percent=progress.get("percent", status.get("progressPercent")),
@@ -73,7 +73,7 @@ def _telling(status: Object, kind: Kind) -> Object:
     return find(conditions, kind.summary) or {}
 
 
-def state(obj: Object, kind: Kind) -> str:
+def state(obj: Object, kind: Kind, resting: Collection[str] = ()) -> str:
     """One word: Deleting, Paused, Pending, Suspended, Failed, Stalled, Working, NotReady, or the summary condition's own name."""
     metadata, status = obj["metadata"], obj.get("status") or {}
     if metadata.get("deletionTimestamp"):
@@ -85,7 +85,7 @@ def state(obj: Object, kind: Kind) -> str:
         return "Pending"
     if summary["status"] == "True":
         return kind.summary
-    if summary["reason"] == "Suspended":
+    if summary["reason"] == "Suspended" or (summary["reason"] in resting and find(status["conditions"], "Reconciling") is None):
         return "Suspended"
     return _unfinished(status, kind, str(summary["status"]))
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from millrace.api.resource import Kind
 from millrace.aws.cloud import Cloud
+from millrace.aws.costs import Estimate
+from millrace.aws.permissions import Feature
+from millrace.aws.places import CloudLog
 from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.cache import Cache, Key
 from millrace.engine.clock import Clock
@@ -41,6 +45,10 @@ class Rule:
     cluster_scoped: bool = False
 
 
+Price = Callable[[str, str], Decimal | None]
+"""US dollars an hour of a use and a type; None where it has no price."""
+
+
 @dataclass(frozen=True)
 class Controller:
     """One kind: its API, its stages, what it watches and what it may do.
@@ -49,7 +57,10 @@ class Controller:
     leave it to the engine. `references` names objects of other kinds that this object's state depends on: a change of one of
     them wakes it. `progress_fields` are status fields that tell of nothing but progress; their writes are bounded. `external_ids`
     are the ids (ARNs) of things outside whose events wake the object. `tells` gives what of an object concerns those that refer
-    to it: they are woken when it changes; by every write of the object where it is None.
+    to it: they are woken when it changes; by every write of the object where it is None. `estimate` tells what an object would
+    cost by a price for a use and a type; `cloud_log` where the log of an attempt's rank is, of what runs outside the cluster;
+    `aws` what each use needs of a CloudAccount's role. `resting` are the reasons, beside Suspended, with which an object rightly
+    does nothing.
     """
 
     kind: Kind
@@ -64,7 +75,11 @@ class Controller:
     wake_on_node: Callable[[Object], bool] = lambda _: False
     progress_fields: frozenset[str] = frozenset()
     preview: Callable[[Object, Settings], list[Object]] = lambda _obj, _settings: []
+    estimate: Callable[[Object, Price], Estimate | None] = lambda _obj, _price: None
+    cloud_log: Callable[[Object, int | None, int], CloudLog | None] = lambda _obj, _attempt, _rank: None
     tells: Callable[[Object], Any] | None = None
+    aws: tuple[Feature, ...] = ()
+    resting: tuple[Reason, ...] = ()
     external_ids: Callable[[Object], tuple[str, ...]] = lambda obj: tuple(
         filter(None, [(obj.get("status") or {}).get("externalID")])
     )

@@ -40,6 +40,13 @@ def test_the_state_is_one_word(
     assert view.state(job(*conditions, **extra), JOB) == expected, reason
 
 
+def test_what_rightly_does_nothing_is_called_suspended_once_it_does(job: Build) -> None:
+    idle = ("Ready", "False", "Idle")
+    assert view.state(job(idle), DATASET, {"Idle"}) == "Suspended"
+    assert view.state(job(idle, ("Reconciling", "True")), DATASET, {"Idle"}) == "Working", "it is being stopped"
+    assert view.state(job(idle), DATASET) == "NotReady", "a kind that knows no such reason"
+
+
 def test_a_lasting_thing_that_is_not_ready_has_not_failed(job: Build) -> None:
     assert view.state(job(("Ready", "False")), DATASET) == "NotReady"
     assert view.state(job(("Ready", "False"), ("Reconciling", "True")), DATASET) == "Working"

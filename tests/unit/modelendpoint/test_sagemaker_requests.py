@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from millrace.api.v1alpha1.modelendpoint import JumpStartModel, ModelEndpointSpec, ProbeExpectation
+from millrace.aws import hub as cards
 from millrace.engine.errors import Refused
 from millrace_controllers.modelendpoint import models
 from millrace_controllers.modelendpoint.backends.sagemaker import (
@@ -52,8 +53,8 @@ def spec(model: Object | None = None, **serving: Any) -> ModelEndpointSpec:
     return ModelEndpointSpec.model_validate({"model": model or {"uri": "s3://models/m.tar.gz"}, "sageMaker": given})
 
 
-def card(**change: Any) -> hub.Card:
-    return hub.card({"HubContentVersion": "1.2.3", "HubContentDocument": json.dumps({**CARD, **change})})
+def card(**change: Any) -> cards.Card:
+    return cards.card({"HubContentVersion": "1.2.3", "HubContentDocument": json.dumps({**CARD, **change})})
 
 
 def asked(**change: Any) -> JumpStartModel:

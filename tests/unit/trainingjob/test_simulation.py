@@ -119,6 +119,9 @@ class World:
                 self.delete_job(number)
         self.readers.clear()
 
+    async def licence(self, _ctx: object) -> None:
+        return None
+
     def warnings(self, _: Any) -> tuple[str, ...]:
         return ()
 

@@ -2,6 +2,8 @@
 -- Health of a Millrace object, from its conditions alone (they follow kstatus: Reconciling and Stalled are there only while true).
 -- Argo CD shows an object that is being deleted as Progressing by itself; it is said here too, for other users of this script.
 local SUMMARY = "Ready"
+-- Reasons with which it rightly does nothing, though nobody suspended it.
+local RESTING = { ["OutsideHours"] = true, ["Idle"] = true }
 
 local function condition(conditions, name)
   for _, c in ipairs(conditions or {}) do
@@ -45,6 +47,9 @@ if summary ~= nil and summary.status == "True" then
 end
 -- A suspended object has nothing to do: neither broken nor under way.
 if obj.spec ~= nil and obj.spec.suspend == true and summary ~= nil and summary.reason == "Suspended" then
+  return health("Suspended", summary)
+end
+if summary ~= nil and RESTING[summary.reason] and reconciling == nil then
   return health("Suspended", summary)
 end
 if stalled ~= nil and stalled.status == "True" then

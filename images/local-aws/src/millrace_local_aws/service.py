@@ -67,6 +67,8 @@ class Service:
     signing: str | None = None
     invalid: str = "ValidationException"
     throttled: tuple[str, int] = ("ThrottlingException", 400)
+    tagging: str = ""
+    """What IAM is asked, too, where something is made with tags."""
     streaming: frozenset[str] = frozenset()
     operations: dict[str, Operation] = field(default_factory=dict)
 

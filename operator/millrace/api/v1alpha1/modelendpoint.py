@@ -21,29 +21,12 @@ from millrace.api.common import (
 )
 from millrace.api.pods import EnvVar, PodPlacement, PodResources, PullPolicy
 from millrace.api.resource import AGE, Column, Kind, summary_columns
-from millrace.api.sagemaker import InstanceTypes, Licence, PassedOver, Vpc
+from millrace.api.sagemaker import InstanceTypes, JumpStartModel, Licence, PassedOver, Vpc
 
 MEMBERS = ("kubernetes", "sageMaker")
 MODELS = ("trainingJobRef", "uri", "jumpStart", "marketplace")
 TimeOfDay = Annotated[str, Field(max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 UrlPath = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^/[^\s]*$")]
-
-
-class JumpStartModel(Model):
-    """A model of SageMaker's public hub."""
-
-    model_id: str = Field(
-        alias="modelID",
-        max_length=63,
-        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
-        description="Name in the hub, such as huggingface-llm-falcon2-11b.",
-    )
-    version: Annotated[str, Field(max_length=14, pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")] | None = Field(
-        default=None, description="Version in the hub; the newest one when the endpoint is first made, and that one from then on."
-    )
-    accept_eula: bool = Field(
-        default=False, alias="acceptEULA", description="Accept the licence of a gated model; others do without."
-    )
 
 
 class MarketplaceModel(Model):

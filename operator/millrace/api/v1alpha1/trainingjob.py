@@ -24,10 +24,10 @@ from millrace.api.common import (
 )
 from millrace.api.pods import EnvVar, PodPlacement, PodResources, PullPolicy
 from millrace.api.resource import AGE, Column, Kind, summary_columns
-from millrace.api.sagemaker import InstanceTypes, PassedOver, Vpc
+from millrace.api.sagemaker import InstanceTypes, JumpStartModel, Licence, PassedOver, Vpc
 
 MEMBERS = ("kubernetes", "sageMaker")
-ALGORITHMS = ("image", "script", "algorithmARN")
+ALGORITHMS = ("image", "script", "algorithmARN", "jumpStart")
 IMMUTABLE_IN_RUN = ("inputs", "output", "parameters", "metrics", "checkpoint", "accountRef", *MEMBERS)
 RunID = Annotated[str, Field(max_length=40, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*$")]
 _STARTED = "has(oldSelf.status) && has(oldSelf.status.attempt)"
@@ -249,6 +249,10 @@ class Algorithm(Model):
         "json_schema_extra": cel(
             exactly_one(*ALGORITHMS),
             ("!has(self.command) || has(self.image)", "`command` needs `image`"),
+            (
+                "!has(self.jumpStart) || has(self.jumpStart.version)",
+                "`jumpStart.version` must be set: every attempt tunes the same model",
+            ),
             ("!has(self.args) || has(self.image)", "`args` needs `image`: scripts and algorithms are told by `parameters`"),
         )
     }
@@ -259,6 +263,9 @@ class Algorithm(Model):
     script: Script | None = Field(default=None, description="A script that a framework image runs.")
     algorithm_arn: ARN | None = Field(
         default=None, alias="algorithmARN", description="An algorithm of the account, or of the Marketplace once subscribed to."
+    )
+    jump_start: JumpStartModel | None = Field(
+        default=None, description="A model of SageMaker's public hub to tune, where its card says how."
     )
 
 
@@ -334,8 +341,9 @@ class TrainingJobSpec(CloudSpec):
                 "`limits.maxCostUSD` needs `sageMaker`: what pods cost is not known",
             ),
             (
-                "!has(self.metrics) || !has(self.sageMaker) || !has(self.sageMaker.algorithm.algorithmARN)",
-                "`metrics` may not be set with `sageMaker.algorithm.algorithmARN`: the algorithm says its own",
+                "!has(self.metrics) || !has(self.sageMaker) || "
+                "!(has(self.sageMaker.algorithm.algorithmARN) || has(self.sageMaker.algorithm.jumpStart))",
+                "`metrics` may not be set with `sageMaker.algorithm.algorithmARN` or `jumpStart`: they say their own",
             ),
             (
                 "!has(self.metrics) || !has(self.kubernetes) || has(self.kubernetes.command)",
@@ -425,6 +433,7 @@ class Lineage(Model):
     """What the model was made from."""
 
     inputs: list[DatasetLineage] | None = Field(default=None, description="Inputs as they were used.")
+    base_model: str | None = Field(default=None, description="The hub's model that was tuned: jumpstart://MODEL/VERSION.")
     image_digest: str | None = Field(default=None, description="Digest of the image that ran.")
     parameters_digest: str | None = Field(default=None, description="Digest of spec.parameters.")
     spec_digest: str | None = Field(default=None, description="Digest of what the run does.")
@@ -462,6 +471,7 @@ class TrainingJobStatus(CommonStatus):
     restarts: Restarts | None = Field(default=None, description="How often the group was started again.")
     running_seconds: int | None = Field(default=None, description="Running time of the attempts that ended.")
     attempt_start_time: str | None = Field(default=None, description="When all pods of the current attempt ran.")
+    licence: Licence | None = Field(default=None, description="The licence that was accepted, of a gated model of the hub.")
     instance_type: str | None = Field(default=None, description="Instance type of the newest attempt; for members on AWS.")
     passed_over: list[PassedOver] | None = Field(
         default=None, max_length=8, description="Instance types that had no capacity; they are tried again after the others."

@@ -21,7 +21,7 @@ CONFIG = "argocd/argocd-cm.yaml"
 
 def files(controllers: Sequence[Controller], root: Path) -> dict[str, str]:
     """health.lua of each kind, and a ConfigMap patch with all of them."""
-    checks = {c.kind: script(c.kind) for c in controllers}
+    checks = {c.kind: script(c) for c in controllers}
     made = {f"argocd/resource_customizations/{k.group}/{k.name}/health.lua": text for k, text in checks.items()}
     made[CONFIG] = f"# {GENERATED}\n# kubectl -n argocd patch configmap argocd-cm --patch-file argocd/argocd-cm.yaml\n" + _config(
         checks
@@ -29,9 +29,11 @@ def files(controllers: Sequence[Controller], root: Path) -> dict[str, str]:
     return made
 
 
-def script(kind: Kind) -> str:
+def script(controller: Controller) -> str:
     """The check of one kind."""
-    return f"-- {GENERATED}\n" + _SOURCE.read_text().replace("@SUMMARY@", kind.summary)
+    resting = ", ".join(f'["{reason.name}"] = true' for reason in controller.resting)
+    text = _SOURCE.read_text().replace("@SUMMARY@", controller.kind.summary)
+    return f"-- {GENERATED}\n" + text.replace("{ @RESTING@ }", f"{{ {resting} }}" if resting else "{}")
 
 
 class _Block(yaml.SafeDumper):

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from millrace.api.v1alpha1.modelendpoint import Probe, ProbeExpectation
+from millrace.aws import hub as cards
 from millrace.aws import naming, tags
 from millrace.aws.errors import CallError, InUse, QuotaExceeded
 from millrace.aws.listing import Listed
@@ -115,24 +116,13 @@ class SageMakerHost:
         if found.arn:
             account.shared("sagemaker-endpoints", listed).watch(found.arn, found.state, ctx.key)
 
-    async def card(self, ctx: Pass, version: str | None) -> hub.Card:
+    async def card(self, ctx: Pass, version: str | None) -> cards.Card:
         """The card of the hub's model. Raises Refused where the Region's hub has none."""
         account, asked = self.account(ctx), ctx.spec.model.jump_start
-        wanted = {"HubContentVersion": version} if version else {}
-        answer = await account.find(
-            "sagemaker",
-            "DescribeHubContent",
-            HubName=hub.HUB,
-            HubContentType="Model",
-            HubContentName=asked.model_id,
-            **wanted,
-        )
-        if answer is None:
-            which = f"{asked.model_id} {version}" if version else asked.model_id
-            raise Refused(
-                f"the hub of {account.region} has no model {which}: correct spec.model.jumpStart, or use another Region"
-            )
-        return hub.card(answer)
+        found = await cards.find(account, asked.model_id, version)
+        if found is None:
+            raise Refused(cards.none_such(account.region, asked.model_id, version, hub.PLACE))
+        return found
 
     # -- acting ----------------------------------------------------------------------------------------------------
 
@@ -247,7 +237,7 @@ class SageMakerHost:
 
     async def words(self, ctx: Pass, found: Hosted) -> str:
         """The last lines of the containers' log; "" where there are none, or they may not be read."""
-        account, group = self.account(ctx), f"/aws/sagemaker/Endpoints/{found.name}"
+        account, group = self.account(ctx), f"{requests.LOG_GROUP}/{found.name}"
         try:
             newest = {"logGroupName": group, "orderBy": "LastEventTime", "descending": True, "limit": 1}
             streams = await account.call("logs", "DescribeLogStreams", **newest)

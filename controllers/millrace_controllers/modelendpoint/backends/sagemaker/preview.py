@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace.api.v1alpha1.modelendpoint import ModelEndpointSpec
+from millrace.aws.places import CloudLog
 from millrace_controllers.modelendpoint import models
 from millrace_controllers.modelendpoint.backends.sagemaker import config_name, endpoint_name, requests
 
@@ -43,3 +44,12 @@ def _recipe(spec: ModelEndpointSpec, uri: str) -> requests.Recipe:
 
 def _shown(kind: str, name: str, request: Object) -> Object:
     return {"kind": kind, "metadata": {"name": name}, "spec": request}
+
+
+def log(obj: Object, _attempt: int | None, rank: int) -> CloudLog | None:
+    """The containers' log: of the instance that wrote last, or of the one so many before it. None for pods."""
+    if "sageMaker" not in obj["spec"]:
+        return None
+    account = (obj["spec"].get("accountRef") or {}).get("name") or "default"
+    name = ((obj.get("status") or {}).get("sageMaker") or {}).get("endpointName")
+    return CloudLog(account, f"{requests.LOG_GROUP}/{name}", place=rank) if name else CloudLog(account)

@@ -12,6 +12,8 @@ from millrace.engine.errors import Refused
 
 Object = dict[str, Any]
 VARIANT = "main"
+LOG_GROUP = "/aws/sagemaker/Endpoints"
+"""With the endpoint's name behind it."""
 BETWEEN = " at "
 """Stands in the name of a scaling that follows the load, and in no other."""
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"

@@ -131,6 +131,10 @@ class KubernetesTrainer:
                     f"claim {name!r} exists and was not made for this object: leave out storageClassName and sizeGiB to use it"
                 ) from None
 
+    async def licence(self, ctx: Pass) -> Object | None:
+        """Nothing of one's own asks for a licence."""
+        return None
+
     def warnings(self, ctx: Pass) -> tuple[str, ...]:
         """What will run as asked but was probably not meant."""
         return shape(ctx.spec.kubernetes).warnings

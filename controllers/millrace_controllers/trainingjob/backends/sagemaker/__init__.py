@@ -9,19 +9,20 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from millrace.aws import costs, errors, tags
+from millrace.aws import costs, errors, hub, tags
 from millrace.aws.listing import Listed
 from millrace.data.prices import TRAINING
 from millrace.engine.controller import Pass
-from millrace.engine.errors import NameConflict, Waiting
+from millrace.engine.errors import NameConflict, Refused, Waiting
 from millrace_controllers.trainingjob import instances, plan
-from millrace_controllers.trainingjob.backends.sagemaker import algorithm, observe, record, request
+from millrace_controllers.trainingjob.backends.sagemaker import algorithm, jumpstart, observe, record, request
 from millrace_controllers.trainingjob.errors import UnfitForAlgorithm
 from millrace_controllers.trainingjob.observed import Attempt, CloudJob, JobState, Observed, ResolvedInput, Verification
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from millrace.api.sagemaker import JumpStartModel
     from millrace.aws.account import Account
 
 Object = dict[str, Any]
@@ -141,13 +142,14 @@ class SageMakerTrainer:
 
     async def create(self, ctx: Pass, wanted: Inputs) -> None:
         """Create the attempt's job on the first instance type that there is quota for; that it exists and is ours is success.
-        Raises NameConflict, BudgetExceeded, QuotaExceeded, UnfitForAlgorithm, and Waiting for an input that is not there.
+        Raises NameConflict, BudgetExceeded, QuotaExceeded, what `_check` does, and Waiting for an input that is not
+        there.
 
         Which type refused a job for want of quota need not be remembered: nothing was made, and the name is taken once only.
         """
         account = self._account(ctx)
         account.check_budget()
-        await self._check_algorithm(ctx, account)
+        await self._check(ctx, account)
         refused: list[errors.QuotaExceeded] = []
         for instance_type in self._types(ctx):
             try:
@@ -156,11 +158,41 @@ class SageMakerTrainer:
                 refused.append(full)
         raise errors.QuotaExceeded(refused[-1].where, "; ".join(dict.fromkeys(each.message for each in refused)))
 
-    async def _check_algorithm(self, ctx: Pass, account: Account) -> None:
-        """Before a run begins: one under way cannot be changed, and was checked. Raises UnfitForAlgorithm."""
-        arn = ctx.spec.sage_maker.algorithm.algorithm_arn
-        if arn is None or ctx.status.get("startTime"):
+    async def _check(self, ctx: Pass, account: Account) -> None:
+        """Before a run begins: one under way cannot be changed, and was checked. Raises Refused, or what jumpstart.check does."""
+        wanted = ctx.spec.sage_maker.algorithm
+        if ctx.status.get("startTime"):
             return
+        if wanted.jump_start is not None:
+            jumpstart.check(await self._card(account, wanted.jump_start), wanted.jump_start, ctx.spec)
+        if wanted.algorithm_arn is not None:
+            await self._check_algorithm(ctx, account, wanted.algorithm_arn)
+
+    async def _card(self, account: Account, asked: JumpStartModel) -> hub.Card:
+        async def read() -> Object | None:
+            found = await hub.find(account, asked.model_id, asked.version)
+            return None if found is None else {"card": found}
+
+        held = await account.known(("hub", asked.model_id, asked.version), _REMEMBERED, read)
+        if held is None:
+            raise Refused(hub.none_such(account.region, asked.model_id, asked.version, jumpstart.PLACE))
+        found: hub.Card = held["card"]
+        return found
+
+    async def licence(self, ctx: Pass) -> Object | None:
+        """The licence that was accepted, and as far as the cluster knows by whom; None where none had to be. Told once."""
+        asked = ctx.spec.sage_maker.algorithm.jump_start
+        if asked is None or not asked.accept_eula or ctx.status.get("licence"):
+            return None
+        card = await self._card(self._account(ctx), asked)
+        if not card.gated:
+            return None
+        found = await ctx.manager_of("spec", "sageMaker", "algorithm", "jumpStart", "acceptEULA")
+        who = {"acceptedBy": found.name, "acceptedAt": found.time} if found else {}
+        told = {"modelID": asked.model_id, "version": card.version, "uri": card.licence, **who}
+        return {name: value for name, value in told.items() if value}
+
+    async def _check_algorithm(self, ctx: Pass, account: Account, arn: str) -> None:
         described = await self._algorithm(account, arn)
         if found := "; ".join(algorithm.problems(described["TrainingSpecification"], ctx.spec)):
             raise UnfitForAlgorithm(f"the algorithm does not take it: {found}")
@@ -177,7 +209,9 @@ class SageMakerTrainer:
     async def _created(self, ctx: Pass, account: Account, instance_type: str, wanted: Inputs) -> None:
         owned = tags.of(ctx.object, account.cluster_id, ctx.spec.tags)
         spent = plan.running_seconds(ctx.status, ctx.clock.now())
-        asked = request.create(ctx.object, ctx.spec, self._number(ctx), instance_type, wanted, owned, spent)
+        model = ctx.spec.sage_maker.algorithm.jump_start
+        tuned = jumpstart.recipe(await self._card(account, model), model, ctx.spec, instance_type) if model else None
+        asked = request.create(ctx.object, ctx.spec, self._number(ctx), instance_type, wanted, owned, spent, tuned)
         try:
             made = await account.make("sagemaker", "CreateTrainingJob", **asked)
         except errors.NotFound as missing:

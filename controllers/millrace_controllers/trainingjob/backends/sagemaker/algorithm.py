@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from millrace.api.v1alpha1.trainingjob import SageMakerTraining, TrainingJobSpec
+from millrace.api.v1alpha1.trainingjob import TrainingJobSpec
 
 Object = dict[str, Any]
 _NUMERIC = ("IntegerParameterRangeSpecification", "ContinuousParameterRangeSpecification")
@@ -16,22 +16,22 @@ def problems(takes: Object, spec: TrainingJobSpec) -> Iterator[str]:
     """What the algorithm would not take, in the order of the spec's fields."""
     job = spec.sage_maker
     assert job is not None, "only asked for the member sageMaker"
-    yield from _instances(takes, job)
-    yield from _parameters(takes.get("SupportedHyperParameters") or (), spec.parameters or {})
+    yield from unsupported(takes.get("SupportedTrainingInstanceTypes") or (), job.instance_types)
+    if job.instance_count > 1 and not takes.get("SupportsDistributedTraining"):
+        yield "spec.sageMaker.instanceCount: it trains on one instance only"
+    yield from wrong_parameters(takes.get("SupportedHyperParameters") or (), spec.parameters or {})
     yield from _channels(takes.get("TrainingChannels") or (), {i.name for i in spec.inputs or ()})
 
 
-def _instances(takes: Object, job: SageMakerTraining) -> Iterator[str]:
-    supported = takes.get("SupportedTrainingInstanceTypes") or ()
-    for name in job.instance_types:
+def unsupported(supported: Sequence[str], wanted: Sequence[str]) -> Iterator[str]:
+    """Instance types that it does not run on."""
+    for name in wanted:
         if name not in supported:
             yield f"spec.sageMaker.instanceTypes: {name} is not among {', '.join(supported)}"
-    if job.instance_count > 1 and not takes.get("SupportsDistributedTraining"):
-        yield "spec.sageMaker.instanceCount: it trains on one instance only"
 
 
-def _parameters(supported: Any, given: Mapping[str, str]) -> Iterator[str]:
-    """An algorithm that declares none says nothing of what it takes."""
+def wrong_parameters(supported: Sequence[Object], given: Mapping[str, str]) -> Iterator[str]:
+    """Hyperparameters that are unknown, wrong or missing. An algorithm that declares none says nothing of what it takes."""
     known = {each["Name"]: each for each in supported}
     for name in sorted(given):
         if known and name not in known:

@@ -9,6 +9,7 @@ from typing import Any
 from millrace.api.v1alpha1.trainingjob import Limits, SageMakerTraining, TrainingJobSpec
 from millrace.aws import naming, tags
 from millrace.aws.instances import takes_volume
+from millrace_controllers.trainingjob.backends.sagemaker import jumpstart
 from millrace_controllers.trainingjob.observed import ResolvedInput
 
 Object = dict[str, Any]
@@ -47,37 +48,41 @@ def create(
     inputs: tuple[ResolvedInput, ...],
     owned: Mapping[str, str],
     spent_seconds: int,
+    hub: jumpstart.Recipe | None = None,
 ) -> Object:
-    """The request. `spent_seconds` is what earlier attempts have run: the limit is of the whole run."""
+    """The request. `spent_seconds` is what earlier attempts have run: the limit is of the whole run. `hub` is a card's word."""
     job = spec.sage_maker
     assert job is not None
     made: Object = {
         "TrainingJobName": attempt_name(owner, number),
-        "AlgorithmSpecification": algorithm(spec, job),
+        "AlgorithmSpecification": algorithm(spec, job, hub),
         "RoleArn": job.role_arn,
         "OutputDataConfig": {"S3OutputPath": base(spec), **_key("KmsKeyId", job)},
-        "ResourceConfig": resources(job, instance_type),
+        "ResourceConfig": resources(job, instance_type, hub.volume_gib if hub else 0),
         "StoppingCondition": stopping(spec, job, spent_seconds),
         "EnableManagedSpotTraining": job.spot is not None,
-        "EnableInterContainerTrafficEncryption": job.encrypt_traffic,
-        "EnableNetworkIsolation": job.network_isolation,
+        "EnableInterContainerTrafficEncryption": job.encrypt_traffic or (hub is not None and hub.encrypted),
+        "EnableNetworkIsolation": job.network_isolation or (hub is not None and hub.isolated),
         "Tags": tags.as_list(owned),
     }
     made |= {
-        "HyperParameters": parameters(spec, job),
-        "InputDataConfig": [channel(i) for i in inputs],
-        "Environment": dict(job.env or {}),
+        "HyperParameters": parameters(spec, job, hub),
+        "InputDataConfig": [*(channel(i) for i in inputs), *filter(None, [jumpstart.channel(hub) if hub else None])],
+        "Environment": {**(hub.env if hub else {}), **(job.env or {})},
         "VpcConfig": {"Subnets": job.vpc.subnets, "SecurityGroupIds": job.vpc.security_group_ids} if job.vpc else {},
         "CheckpointConfig": {"S3Uri": checkpoints(owner, spec)} if job.spot else {},
     }
     return {name: value for name, value in made.items() if value not in ({}, [])}
 
 
-def algorithm(spec: TrainingJobSpec, job: SageMakerTraining) -> Object:
+def algorithm(spec: TrainingJobSpec, job: SageMakerTraining, hub: jumpstart.Recipe | None = None) -> Object:
     """Image or algorithm, and the expressions that metrics are read by."""
     wanted = job.algorithm
     if wanted.algorithm_arn:
         return {"AlgorithmName": wanted.algorithm_arn, "TrainingInputMode": "File"}
+    if hub is not None:
+        told = {"MetricDefinitions": list(hub.metrics)} if hub.metrics else {}
+        return {"TrainingImage": hub.image, "TrainingInputMode": "File", **told}
     image = wanted.script.image if wanted.script else wanted.image
     made: Object = {"TrainingImage": image, "TrainingInputMode": "File"}
     if spec.metrics:
@@ -89,17 +94,18 @@ def algorithm(spec: TrainingJobSpec, job: SageMakerTraining) -> Object:
     return made
 
 
-def parameters(spec: TrainingJobSpec, job: SageMakerTraining) -> dict[str, str]:
+def parameters(spec: TrainingJobSpec, job: SageMakerTraining, hub: jumpstart.Recipe | None = None) -> dict[str, str]:
     """Hyperparameters; a script's are JSON, as the toolkit in the framework images reads them."""
-    given = dict(spec.parameters or {})
     script = job.algorithm.script
-    if script is None:
-        return given
-    return {
-        **{k: _as_json(v) for k, v in given.items()},
-        _PROGRAM: json.dumps(script.entry_point),
-        _CODE: json.dumps(script.source),
-    }
+    if hub is not None:
+        return _of_script(hub.parameters, hub.entry_point, hub.script)
+    given = dict(spec.parameters or {})
+    return given if script is None else _of_script(given, script.entry_point, script.source)
+
+
+def _of_script(given: Mapping[str, str], entry_point: str, source: str) -> dict[str, str]:
+    values = {name: _as_json(value) for name, value in given.items()}
+    return {**values, _PROGRAM: json.dumps(entry_point), _CODE: json.dumps(source)}
 
 
 def _as_json(value: str) -> str:
@@ -117,12 +123,12 @@ def channel(found: ResolvedInput) -> Object:
     return {"ChannelName": found.name, "DataSource": {"S3DataSource": source}}
 
 
-def resources(job: SageMakerTraining, instance_type: str) -> Object:
-    """Instances and their volumes."""
+def resources(job: SageMakerTraining, instance_type: str, least_gib: int = 0) -> Object:
+    """Instances and their volumes, of which a hub model may need larger ones."""
     return {
         "InstanceType": instance_type,
         "InstanceCount": job.instance_count,
-        "VolumeSizeInGB": job.volume_gib,
+        "VolumeSizeInGB": max(job.volume_gib, least_gib),
         **(_key("VolumeKmsKeyId", job) if takes_volume(instance_type) else {}),
     }
 

@@ -135,6 +135,8 @@ class Gateway:
         await self._fail_on_demand(call)
         operation = service.operations[match.operation]
         self._authorize(call, operation.action, operation.resource(call, values), values)
+        if service.tagging and call.operation.startswith(("Create", "Put")) and (values.get("Tags") or values.get("tags")):
+            self._authorize(call, f"{service.prefix}:{service.tagging}", operation.resource(call, values), values)
         result = operation.handler(call, values)
         if inspect.isawaitable(result):
             result = await result

@@ -2,4 +2,4 @@
 
 from millrace_local_aws.service import Service
 
-EVENTS = Service("events", "events", target="AWSEvents")
+EVENTS = Service("events", "events", target="AWSEvents", tagging="TagResource")

@@ -18,7 +18,6 @@ from millrace_local_aws.services.sagemaker.service import (
     find,
     invalid,
     listing,
-    resource,
     summary,
     table,
     view,
@@ -29,8 +28,12 @@ from millrace_local_aws.wire.errors import AwsError
 if TYPE_CHECKING:
     from millrace_local_aws.world import World
 
-HUB = resource("hub")
 PUBLIC = "SageMakerPublicHub"
+
+
+def _of(call: Call, request: Input) -> str:
+    """The public hub is AWS's own."""
+    return hub_arn(call.region, _owner(call, _hub_name(request["HubName"])), _hub_name(request["HubName"]))
 
 
 def _missing(what: str) -> AwsError:
@@ -64,7 +67,7 @@ def _hub(call: Call, identifier: str) -> Record:
     return _public(call) if name == PUBLIC else find(call, "hub", name)
 
 
-@SAGEMAKER.operation("CreateHub", resource=HUB)
+@SAGEMAKER.operation("CreateHub", resource=_of)
 def create_hub(call: Call, request: Input) -> dict[str, Any]:
     name = request["HubName"]
     arn, now = arn_of(call, "hub", name), call.world.clock.now()
@@ -77,7 +80,7 @@ def create_hub(call: Call, request: Input) -> dict[str, Any]:
     return {"HubArn": arn}
 
 
-@SAGEMAKER.operation("DescribeHub", resource=HUB)
+@SAGEMAKER.operation("DescribeHub", resource=_of)
 def describe_hub(call: Call, request: Input) -> dict[str, Any]:
     return view(_hub(call, request["HubName"]))
 
@@ -99,7 +102,7 @@ def list_hubs(call: Call, request: Input) -> dict[str, Any]:
     return {"HubSummaries": [summary(record, *members) for record in public + found]} | more
 
 
-@SAGEMAKER.operation("DeleteHub", resource=HUB)
+@SAGEMAKER.operation("DeleteHub", resource=_of)
 def delete_hub(call: Call, request: Input) -> None:
     name = _hub_name(request["HubName"])
     record = find(call, "hub", name)
@@ -126,7 +129,7 @@ def content(world: World, region: str, owner: str, hub: str, given: dict[str, An
     return table(world, "hub-content").put(content_scope(region, owner, hub), f"{kind}/{name}/{version}", record)
 
 
-@SAGEMAKER.operation("ImportHubContent", resource=HUB)
+@SAGEMAKER.operation("ImportHubContent", resource=_of)
 def import_hub_content(call: Call, request: Input) -> dict[str, Any]:
     hub = _hub(call, request["HubName"])
     if hub["HubName"] == PUBLIC:
@@ -149,7 +152,7 @@ def _ordered(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-@SAGEMAKER.operation("DescribeHubContent", resource=HUB)
+@SAGEMAKER.operation("DescribeHubContent", resource=_of)
 def describe_hub_content(call: Call, request: Input) -> dict[str, Any]:
     found = [one for one in _versions(call, request) if one["HubContentName"] == request["HubContentName"]]
     wanted = [one for one in found if request.get("HubContentVersion") in (None, "*", one["HubContentVersion"])]
@@ -179,7 +182,7 @@ def _page(items: list[Record], request: Input) -> dict[str, Any]:
     return {"HubContentSummaries": [summary(one, *_INFO) for one in items[start : start + size]]} | more
 
 
-@SAGEMAKER.operation("ListHubContents", resource=HUB)
+@SAGEMAKER.operation("ListHubContents", resource=_of)
 def list_hub_contents(call: Call, request: Input) -> dict[str, Any]:
     """The newest version of each."""
     newest = {one["HubContentName"]: one for one in _versions(call, request)}
@@ -188,12 +191,12 @@ def list_hub_contents(call: Call, request: Input) -> dict[str, Any]:
     )
 
 
-@SAGEMAKER.operation("ListHubContentVersions", resource=HUB)
+@SAGEMAKER.operation("ListHubContentVersions", resource=_of)
 def list_hub_content_versions(call: Call, request: Input) -> dict[str, Any]:
     return _page([one for one in _versions(call, request) if one["HubContentName"] == request["HubContentName"]], request)
 
 
-@SAGEMAKER.operation("DeleteHubContent", resource=HUB)
+@SAGEMAKER.operation("DeleteHubContent", resource=_of)
 def delete_hub_content(call: Call, request: Input) -> None:
     hub = _hub(call, request["HubName"])["HubName"]
     key = f"{request['HubContentType']}/{request['HubContentName']}/{request['HubContentVersion']}"
@@ -205,16 +208,15 @@ def _gate(world: World, uri: str) -> Record | None:
     """The gated document whose weights lie at this URI."""
     for _, _, record in table(world, "hub-content").everything():
         document = json.loads(record["HubContentDocument"])
-        artifact = document.get("HostingArtifactUri")
-        if document.get("GatedBucket") and artifact and uri.startswith(artifact.rstrip("/")):
+        artifacts = filter(None, (document.get("HostingArtifactUri"), document.get("TrainingArtifactUri")))
+        if document.get("GatedBucket") and any(uri.startswith(artifact.rstrip("/")) for artifact in artifacts):
             return record
     return None
 
 
-def check_licence(call: Call, container: Input, uri: str) -> None:
-    """Gated weights are for whoever accepts the licence."""
-    gate = _gate(call.world, uri)
-    access = ((container.get("ModelDataSource") or {}).get("S3DataSource") or {}).get("ModelAccessConfig") or {}
+def check_licence(call: Call, source: Input, uri: str) -> None:
+    """Gated weights are for whoever accepts the licence, in the S3DataSource that names them."""
+    gate, access = _gate(call.world, uri), source.get("ModelAccessConfig") or {}
     if gate is not None and not access.get("AcceptEula"):
         licence = json.loads(gate["HubContentDocument"]).get("HostingEulaUri", "")
         raise invalid(

@@ -40,7 +40,7 @@ def _check_data(call: Call, container: Input, role: str | None) -> None:
     uri, prefix = _data(container)
     if not uri:
         return
-    check_licence(call, container, uri)
+    check_licence(call, (container.get("ModelDataSource") or {}).get("S3DataSource") or {}, uri)
     bucket, key = split_uri(uri)
     exists = call.world.s3.buckets.get("", bucket) is not None
     there = exists and (

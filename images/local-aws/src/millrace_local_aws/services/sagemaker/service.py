@@ -15,7 +15,7 @@ from millrace_local_aws.wire.errors import AwsError
 if TYPE_CHECKING:
     from millrace_local_aws.world import World
 
-SAGEMAKER = Service("sagemaker", "sagemaker", target="SageMaker")
+SAGEMAKER = Service("sagemaker", "sagemaker", target="SageMaker", tagging="AddTags")
 
 # By kind: the ARN's part, the member that names it, and what AWS calls it when it is not there.
 KINDS = {

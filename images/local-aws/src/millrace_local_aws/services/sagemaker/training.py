@@ -7,6 +7,7 @@ from typing import Any
 from millrace_local_aws.service import Call, Input
 from millrace_local_aws.services.sagemaker import tags, training_life
 from millrace_local_aws.services.sagemaker.algorithms import algorithm_for_training
+from millrace_local_aws.services.sagemaker.hubs import check_licence
 from millrace_local_aws.services.sagemaker.service import (
     SAGEMAKER,
     arn_of,
@@ -59,6 +60,7 @@ def _check_inputs(call: Call, request: Input) -> None:
         if source is None:
             raise NotServed("sagemaker", "a channel that is not in S3")
         uri, role = source["S3Uri"], request["RoleArn"]
+        check_licence(call, source, uri)
         bucket, prefix = split_uri(uri)
         there = call.world.s3.buckets.get("", bucket) is not None and call.world.s3.page(bucket, prefix, "", 1)
         if not there or not role_reads(call.world, role, bucket, "", "s3:ListBucket"):

@@ -8,7 +8,9 @@ from millrace_local_aws.service import Call, Input, Service
 from millrace_local_aws.services.sqs.queues import Queue
 from millrace_local_aws.wire.errors import AwsError
 
-SQS = Service("sqs", "sqs", target="AmazonSQS", invalid="InvalidParameterValue", throttled=("RequestThrottled", 400))
+SQS = Service(
+    "sqs", "sqs", target="AmazonSQS", invalid="InvalidParameterValue", throttled=("RequestThrottled", 400), tagging="TagQueue"
+)
 
 
 def missing() -> AwsError:

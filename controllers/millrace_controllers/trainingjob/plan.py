@@ -240,10 +240,7 @@ def _until_too_dear(spec: TrainingJobSpec, status: Object, observed: Observed, n
     limit = (spec.limits or Limits()).max_cost_usd
     if limit is None or not observed.hourly or not observed.current.all_started:
         return _CLOUD_SECONDS
-    so_far = accrued(observed, status, now)
-    if so_far is None:
-        return _CLOUD_SECONDS
-    left = (Decimal(limit) - so_far) / observed.hourly * 3600
+    left = (Decimal(limit) - (_known_cost(observed, status, now) or Decimal(0))) / observed.hourly * 3600
     return max(1.0, min(_CLOUD_SECONDS, float(left) + 1))
 
 
@@ -280,17 +277,28 @@ def running_seconds(status: Object, now: datetime) -> int:
 
 
 def accrued(observed: Observed, status: Object, now: datetime) -> Decimal | None:
-    """US dollars of the running time so far, each attempt's by its instance type; None where one of them has no price."""
-    current = (observed.instance_type, seconds_since(status.get("attemptStartTime"), now) or 0.0)
-    ended = [(u["instanceType"], u["seconds"]) for u in status.get("usage") or ()]
-    each = [costs.of_time(observed.prices.get(name), seconds) for name, seconds in (*ended, current)]
+    """US dollars of the running time so far; None where a part of it has no price."""
+    each = _costs(observed, status, now)
     known = [cost for cost in each if cost is not None]
     return sum(known, Decimal(0)) if len(known) == len(each) else None
 
 
+def _known_cost(observed: Observed, status: Object, now: datetime) -> Decimal | None:
+    """US dollars that the run has cost at least; None where nothing of it has a price."""
+    known = [cost for cost in _costs(observed, status, now) if cost is not None]
+    return sum(known, Decimal(0)) if known else None
+
+
+def _costs(observed: Observed, status: Object, now: datetime) -> list[Decimal | None]:
+    """Of the attempts on each instance type that ended, and of the current one."""
+    current = (observed.instance_type, seconds_since(status.get("attemptStartTime"), now) or 0.0)
+    ended = [(u["instanceType"], u["seconds"]) for u in status.get("usage") or ()]
+    return [costs.of_time(observed.prices.get(name), seconds) for name, seconds in (*ended, current)]
+
+
 def _over_cost(spec: TrainingJobSpec, status: Object, observed: Observed, now: datetime) -> bool:
     limit = (spec.limits or Limits()).max_cost_usd
-    return costs.exceeds(accrued(observed, status, now), limit)
+    return costs.exceeds(_known_cost(observed, status, now), limit)
 
 
 def _last_cause(status: Object) -> str | None:

@@ -51,6 +51,8 @@ class Estimate:
     bound: str = ""
     """The limit that `most` follows from."""
     note: str = ""
+    warning: str = ""
+    """What of the spec does not hold."""
 
 
 def fields(hourly: Decimal | None, *, estimated: Decimal | None = None, accrued: Decimal | None = None) -> Object | None:

@@ -67,14 +67,16 @@ def said(made: Estimate, region: str) -> Iterator[str]:
     if not made.hourly:
         yield f"cost: not known, for the instance type is that of the hub's card{note}"
     for name, hourly in made.hourly:
-        yield f"cost on {name}: {_an_hour(hourly, made.times, region)}{note}"
+        yield f"cost on {name}: " + (
+            f"no price is known in {region}" if hourly is None else f"{_an_hour(hourly, made.times)}{note}"
+        )
     if made.most is not None:
         yield f"cost in all: at most {costs.text(made.most)} USD, by {made.bound}"
+    if made.warning:
+        yield f"cost in all: not known: {made.warning}"
 
 
-def _an_hour(hourly: Decimal | None, times: tuple[int, int], region: str) -> str:
-    if hourly is None:
-        return f"no price is known in {region}"
+def _an_hour(hourly: Decimal, times: tuple[int, int]) -> str:
     least, most = (costs.text(hourly * count) for count in times)
     between = f"{least} to {most}" if times[0] != times[1] else least
     return f"{between} USD an hour"

@@ -67,10 +67,11 @@ COSTS: list[tuple[Object, list[str], str]] = [
         "the lower of two limits",
     ),
     (
-        training(["ml.a.x", "ml.c.x"], {"maxRuntimeSeconds": 7200}, spot={}),
+        training(["ml.a.x", "ml.c.x"], {"maxRuntimeSeconds": 7200, "maxCostUSD": "5"}, spot={}),
         [
             "cost on ml.a.x: 1.00 USD an hour (on demand; spot costs less)",
-            "cost on ml.c.x: no price is known in eu-west-1 (on demand; spot costs less)",
+            "cost on ml.c.x: no price is known in eu-west-1",
+            "cost in all: not known: limits.maxCostUSD does not hold on a type without a price",
         ],
         "what has no price makes no sum",
     ),

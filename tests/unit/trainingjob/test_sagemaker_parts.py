@@ -241,6 +241,19 @@ def test_a_run_costs_what_its_attempts_cost_by_their_types(
     assert made == (None if dollars is None else Decimal(dollars)), why
 
 
+def test_a_limit_that_the_known_part_of_a_cost_has_reached_is_kept() -> None:
+    """An earlier attempt was on a type without a price: the sum is not known, but it is more than this."""
+    running = Attempt(2, 1, JobState.ACTIVE, "arn", cloud=CloudJob("arn", "Training", started=True))
+    seen = Observed(running, instance_type="ml.a.x", prices={"ml.a.x": Decimal(36)})
+    status = {
+        "attempt": 2, "endedAttempt": 1, "attemptStartTime": stamp(BEGIN - timedelta(seconds=120)),
+        "usage": [{"instanceType": "ml.none.x", "seconds": 5}],
+    }  # fmt: skip
+    assert plan.decide(spec(limits={"maxCostUSD": "1.00"}), status, seen, BEGIN).state is State.COST_EXCEEDED
+    going = plan.decide(spec(limits={"maxCostUSD": "2.00"}), status, seen, BEGIN)
+    assert (going.state, going.look_again) == (State.RUNNING, pytest.approx(81.0)), "looked at again in time"
+
+
 # status, what the service bills, what is kept, why
 USED: list[tuple[Object, int | None, list[Object] | None, str]] = [
     ({}, None, None, "an attempt that never ran costs nothing"),

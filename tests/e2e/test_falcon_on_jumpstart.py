@@ -119,7 +119,7 @@ async def test_a_hub_model_is_deployed_asked_as_documented_and_removed_and_pods_
     await examples.apply(client, ns, await examples.manifests(FOLDER))
     account = await reaches(client, CLOUD_ACCOUNTS, ns, "default", "Authenticated")
     assert account["status"]["accountID"] == "111122223333"
-    ready = await reaches(client, MODEL_ENDPOINTS, ns, "falcon2", "Serving", timeout=180)
+    ready = await reaches(client, MODEL_ENDPOINTS, ns, "falcon2", "Serving", timeout=240)
     hosted = Hosted(aws.client("sagemaker-runtime"), ready["status"]["sageMaker"]["endpointName"])
     check_status(ready, aws.left())
     await check_documented(hosted)
@@ -200,7 +200,7 @@ async def deployed_on_pods(client: Client, ns: str) -> tuple[Object, str]:
     wanted = examples.of_kind(await examples.manifests(f"{FOLDER}/overlays/pods"), "ModelEndpoint")
     wanted["spec"]["kubernetes"]["image"] = cluster.image("smollm2")
     await examples.apply(client, ns, [wanted])
-    ready = await reaches(client, MODEL_ENDPOINTS, ns, "falcon2-pods", "Serving", timeout=180)
+    ready = await reaches(client, MODEL_ENDPOINTS, ns, "falcon2-pods", "Serving", timeout=240)
     service = await client.get(SERVICES, ns, "falcon2-pods")
     return ready, f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}/invocations"
 

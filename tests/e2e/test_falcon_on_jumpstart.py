@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import re
-import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from millrace.kube.client import Client
-from millrace.kube.resources import PODS, SERVICES
-from support import cluster, examples, releases
-from support.cluster import CLOUD_ACCOUNTS, MODEL_ENDPOINTS, eventually, gone, reaches
+from millrace.kube.resources import SERVICES
+from support import cloud, cluster, examples
+from support.cloud import Aws
+from support.cluster import CLOUD_ACCOUNTS, MODEL_ENDPOINTS, gone, reaches
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 Object = dict[str, Any]
@@ -29,28 +25,6 @@ FOLDER = "examples/08-falcon2-jumpstart"
 REQUESTS: dict[str, Object] = {
     path.stem: json.loads(path.read_text()) for path in sorted((examples.ROOT / FOLDER / "requests").glob("*.json"))
 }
-_DATA_PLANE = "millrace.dev/local-aws=data-plane"
-
-
-@dataclass(frozen=True)
-class Aws:
-    """A client's view of the local AWS."""
-
-    url: str
-
-    def client(self, service: str) -> Any:
-        keys = {"aws_access_key_id": "111122223333", "aws_secret_access_key": "local", "region_name": "us-east-1"}
-        patient = Config(read_timeout=120, retries={"total_max_attempts": 1})
-        return boto3.client(service, endpoint_url=self.url, config=patient, **keys)
-
-    def left(self) -> dict[str, list[str]]:
-        """Names of what bills, or could."""
-        sagemaker = self.client("sagemaker")
-        return {
-            "endpoints": [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]],
-            "configurations": [c["EndpointConfigName"] for c in sagemaker.list_endpoint_configs()["EndpointConfigs"]],
-            "models": [m["ModelName"] for m in sagemaker.list_models()["Models"]],
-        }
 
 
 @dataclass(frozen=True)
@@ -95,21 +69,10 @@ async def ns(client: Client) -> AsyncIterator[str]:
         yield name
 
 
-async def local(*arguments: str) -> str:
-    return await examples.run(sys.executable, "-m", "millrace.cli.local", *arguments, timeout=240)
-
-
 @pytest.fixture
 async def aws(ns: str, tmp_path: Path) -> AsyncIterator[Aws]:
-    """A local AWS in the test's namespace, and the operator of the chart that takes it for AWS."""
-    values = tmp_path / "values.json"
-    values.write_text(await local("aws", "values", "--namespace", ns))
-    async with asyncio.TaskGroup() as starting, contextlib.AsyncExitStack() as stack:
-        up = starting.create_task(local("aws", "up", "--namespace", ns))
-        await stack.enter_async_context(releases.installed(ns, files=(values,)))
-        told = re.search(r"AWS_ENDPOINT_URL=(\S+)", await up)
-        assert told is not None
-        yield Aws(told[1])
+    async with cloud.local_aws(ns, tmp_path) as made:
+        yield made
 
 
 @pytest.mark.proves("08.9", "08.10", "08.16")
@@ -184,15 +147,9 @@ async def removed(client: Client, ns: str, aws: Aws) -> None:
     """Delete the endpoint; what ran and billed is gone with it."""
     await client.delete(MODEL_ENDPOINTS, ns, "falcon2")
     await gone(client, MODEL_ENDPOINTS, ns, "falcon2")
-    assert aws.left() == {"endpoints": [], "configurations": [], "models": []}
+    assert aws.left() == cloud.NOTHING
 
-    async def data_plane() -> list[str]:
-        return [pod["metadata"]["name"] async for pod in client.list_objects(PODS, ns, labels=_DATA_PLANE)]
-
-    async def empty() -> bool:
-        return not await data_plane()
-
-    await eventually(empty, "no container of the endpoint is left", timeout=60, show=data_plane)
+    await cloud.nothing_runs(client, ns)
 
 
 async def deployed_on_pods(client: Client, ns: str) -> tuple[Object, str]:

@@ -325,6 +325,17 @@ def test_a_marketplace_algorithm_is_for_subscribers_and_checks_what_it_is_given(
     assert stage.sm.describe_algorithm(AlgorithmName=arn)["ProductId"] == "prod-1"
 
 
+def test_an_algorithm_says_itself_what_its_log_is_read_for(stage: Stage) -> None:
+    request = algorithm(MetricDefinitions=[{"Name": "loss", "Regex": "loss=([0-9.]+)"}])
+    arn = stage.aws.admin.publish_algorithm(request, "prod-1")
+    stage.aws.admin.subscribe("prod-1")
+    stage.plan("training", "script", logs=["loss=0.5", "loss=0.25"])
+    stage.create_job(AlgorithmSpecification={"AlgorithmName": arn, "TrainingInputMode": "File"}, HyperParameters={"epochs": "3"})
+    stage.aws.admin.step(3600)
+    (metric,) = stage.described()["FinalMetricDataList"]
+    assert (metric["MetricName"], metric["Value"]) == ("loss", 0.25)
+
+
 def test_an_accounts_own_algorithm_completes_before_it_is_used(stage: Stage) -> None:
     stage.sm.create_algorithm(**algorithm())
     assert stage.sm.describe_algorithm(AlgorithmName="tune")["AlgorithmStatus"] == "InProgress"

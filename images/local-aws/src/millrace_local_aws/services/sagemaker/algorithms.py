@@ -124,6 +124,14 @@ def training_image(world: World, scope: str, algorithm: dict[str, Any]) -> str:
     return str(found["TrainingSpecification"]["TrainingImage"]) if found else ""
 
 
+def training_metrics(world: World, scope: str, algorithm: dict[str, Any]) -> list[dict[str, str]]:
+    """What the log is read for: by the request, or by the algorithm, whose users may not name any."""
+    if "AlgorithmName" not in algorithm:
+        return list(algorithm.get("MetricDefinitions", []))
+    found = lookup(world, "algorithm", scope, algorithm["AlgorithmName"])
+    return list(found["TrainingSpecification"].get("MetricDefinitions", [])) if found else []
+
+
 def record_of(world: World, arn: str, request: dict[str, Any]) -> Record:
     kept = ("AlgorithmName", "AlgorithmDescription", "TrainingSpecification", "InferenceSpecification", "ValidationSpecification")
     record: Record = {name: request[name] for name in kept if name in request}

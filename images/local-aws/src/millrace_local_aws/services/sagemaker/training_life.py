@@ -15,7 +15,7 @@ from millrace_local_aws.engine.durations import container_seconds, duration
 from millrace_local_aws.engine.scheduler import action
 from millrace_local_aws.services import cloudwatch
 from millrace_local_aws.services.sagemaker import plans, tags
-from millrace_local_aws.services.sagemaker.algorithms import training_image
+from millrace_local_aws.services.sagemaker.algorithms import training_image, training_metrics
 from millrace_local_aws.services.sagemaker.service import emit, split_uri, table, view
 from millrace_local_aws.state.store import Record
 
@@ -228,7 +228,7 @@ def _metrics(world: World, scope: str, record: Record, result: Ended) -> None:
     group, prefix, found = LOG_GROUP, f"{_name(record)}/", dict(result.metrics)
     streams = [name for name in world.logs.streams.keys(f"{scope}/{group}") if name.startswith(prefix)]
     events = world.logs.read(scope, group, streams, 0, 2**62) if streams else []
-    for definition in record["AlgorithmSpecification"].get("MetricDefinitions", []):
+    for definition in training_metrics(world, scope, record["AlgorithmSpecification"]):
         expression = re.compile(definition["Regex"])
         for event in events:
             for match in expression.finditer(event[2]):

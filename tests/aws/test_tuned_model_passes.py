@@ -64,6 +64,17 @@ async def test_deleting_it_leaves_no_package_though_no_status_told_of_one(aws: L
         assert world.left() == {"endpoints": [], "configs": [], "models": []}
 
 
+@pytest.mark.proves("15.17")
+async def test_the_subscription_that_deletion_leaves_is_named(aws: LocalAws) -> None:
+    async with tuned(aws) as world:
+        status = await world.until("Serving")
+        assert float(status["cost"]["hourlyUSD"]) > 0
+        await world.gone()
+        (said,) = [event.message for event in world.events if event.reason == "SubscriptionStays"]
+        assert status["model"]["algorithmARN"] in said
+        assert world.left() == {"endpoints": [], "configs": [], "models": []}
+
+
 async def test_another_model_takes_over_and_the_package_goes(aws: LocalAws) -> None:
     async with tuned(aws) as world:
         await world.until("Serving")

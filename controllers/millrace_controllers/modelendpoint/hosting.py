@@ -9,8 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from millrace.api.v1alpha1.modelendpoint import SageMakerServing
+from millrace.aws import subscriptions
 from millrace.aws.errors import Denied
 from millrace.aws.hub import Card
+from millrace.aws.resolve import ACCOUNTS
 from millrace.data.prices import HOSTING
 from millrace.engine.clock import stamp
 from millrace.engine.controller import Pass
@@ -244,7 +246,15 @@ async def unless_idle(ctx: Pass, made: Outcome, opening: datetime | None) -> Out
 
 async def finalize(ctx: Pass) -> Outcome:
     """Endpoint, configurations, models, in this order, until nothing of it is left; or leave it to whoever has the name next."""
-    if ctx.spec.deletion_policy == "Retain" or BACKEND.never_began(ctx) or await BACKEND.delete(ctx):
+    if ctx.spec.deletion_policy == "Retain" or BACKEND.never_began(ctx):
         return Outcome(released=True)
+    if await BACKEND.delete(ctx):
+        return Outcome(released=True, events=subscriptions.left(_product(ctx), ctx.lookup(ACCOUNTS, ctx.spec.account)))
     BACKEND.watch(ctx, await BACKEND.observe(ctx))
     return status.deleting()
+
+
+def _product(ctx: Pass) -> str | None:
+    """ARN of the model package, or of the algorithm that tuned the model."""
+    sold = ctx.spec.model.marketplace
+    return sold.model_package_arn if sold else (ctx.status.get("model") or {}).get("algorithmARN")

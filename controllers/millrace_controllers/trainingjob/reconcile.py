@@ -12,9 +12,11 @@ from typing import Any
 
 from millrace.api import expressions
 from millrace.api.v1alpha1.trainingjob import MetricSpec
+from millrace.aws import subscriptions
+from millrace.aws.resolve import ACCOUNTS
 from millrace.engine.controller import Pass
 from millrace.engine.errors import Refused
-from millrace.engine.outcome import Outcome
+from millrace.engine.outcome import Event, Outcome
 from millrace_controllers.trainingjob import inputs, plan, status
 from millrace_controllers.trainingjob.backends.kubernetes import KubernetesTrainer, layout
 from millrace_controllers.trainingjob.backends.sagemaker import SageMakerTrainer, jumpstart
@@ -117,4 +119,11 @@ async def finalize(ctx: Pass) -> Outcome:
         return status.deleting("The pods are being stopped; programs that know SIGTERM make a checkpoint", ctx.status)
     if ctx.spec.data_policy == "Delete" and not await backend(ctx).sweep(ctx):
         return status.deleting("The run's data is being deleted", ctx.status)
-    return Outcome(released=True)
+    return Outcome(released=True, events=_subscription(ctx))
+
+
+def _subscription(ctx: Pass) -> tuple[Event, ...]:
+    """Of the algorithm that a run on SageMaker used."""
+    if ctx.spec.sage_maker is None:
+        return ()
+    return subscriptions.left(ctx.spec.sage_maker.algorithm.algorithm_arn, ctx.lookup(ACCOUNTS, ctx.spec.account))

@@ -124,6 +124,7 @@ class Engine:
             self.cache.put(key.plural, obj)
         outcome = await self._stages(key, controller, obj, deleting)
         if outcome.released:
+            await self._post(obj, outcome.events)
             await finalizers.remove(self.client, of_kind(controller.kind), obj)
             self.board.forget(obj["metadata"]["uid"])
             return outcome

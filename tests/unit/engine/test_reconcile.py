@@ -190,6 +190,15 @@ async def test_deletion_goes_through_finalize_and_ends_by_taking_our_finalizer_o
     assert world.board.pushes == {}
 
 
+async def test_what_there_is_to_say_of_a_deleted_object_is_said_before_it_is_gone() -> None:
+    metadata = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [labels.FINALIZER]}
+    said = (Event("SubscriptionStays", "end it yourself"),)
+    world = World(lambda _: Outcome(released=True, events=said), builders.training_job(metadata=metadata))
+    world.api.fail["patch"] = Conflict(409, "Conflict", "somebody wrote")
+    await world.run()
+    assert [e["reason"] for e in world.api.events] == ["SubscriptionStays"], "what is gone has no events"
+
+
 async def test_an_object_that_is_gone_from_the_cache_makes_no_pass_and_loses_its_backoff() -> None:
     world = World(lambda _: FINE)
     world.queue.failed(KEY)

@@ -116,6 +116,19 @@ async def test_a_model_that_the_regions_hub_has_not_is_told(aws: LocalAws) -> No
         assert world.left() == NOTHING
 
 
+@pytest.mark.proves("08.7")
+async def test_limits_that_leave_no_room_to_answer_are_refused_before_anything_is_paid_for(aws: LocalAws) -> None:
+    limits = [{"name": "MAX_INPUT_LENGTH", "value": "4096"}, {"name": "MAX_TOTAL_TOKENS", "value": "4096"}]
+    async with a_world(aws, **from_hub(env=limits)) as world:
+        await world.once()
+        assert world.said()[:2] == ("False", "InvalidSpec")
+        assert "MAX_INPUT_LENGTH is 4096 and MAX_TOTAL_TOKENS is 4096" in world.said()[2]
+        assert world.left() == NOTHING
+        limits[0]["value"] = "4095"
+        world.change(sageMaker=from_hub(env=limits)["sageMaker"])
+        await world.until("Serving")
+
+
 # -- quota and capacity ------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -55,6 +56,46 @@ async def test_what_sagemaker_tells_of_a_job_stands_in_status(still: LocalAws) -
         assert [(m["name"], m["value"]) for m in told["metrics"]] == [("loss", "0.25")]
         assert told["usage"] == [{"instanceType": "ml.g5.2xlarge", "seconds": job["BillableTimeInSeconds"]}]
         assert told["model"]["uri"] == job["ModelArtifacts"]["S3ModelArtifacts"]
+
+
+def may(aws: LocalAws, *statements: Object) -> None:
+    """What the execution role may, and nothing else."""
+    document = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **each} for each in statements]})
+    aws.client("iam", account=ACCOUNT).put_role_policy(RoleName="sagemaker", PolicyName="allowed", PolicyDocument=document)
+
+
+READS = (
+    {"Action": "s3:ListBucket", "Resource": "arn:aws:s3:::data"},
+    {"Action": "s3:GetObject", "Resource": "arn:aws:s3:::data/train/*"},
+)
+WRITES = {"Action": "s3:PutObject", "Resource": "arn:aws:s3:::data/models/*"}
+
+
+@pytest.mark.proves("15.16")
+async def test_a_run_reads_its_inputs_and_writes_its_output_with_a_role_that_may_nothing_else(still: LocalAws) -> None:
+    still.admin.settings(enforce_iam=True)
+    key = "arn:aws:kms:us-east-1:111122223333:key/0a1b2c3d"
+    guarded = {"networkIsolation": True, "encryptTraffic": True, "kmsKeyID": key}
+    async with a_world(still, sageMaker=guarded) as world:
+        may(still, *READS, WRITES)
+        await world.until("Succeeded")
+        job = still.client("sagemaker", account=ACCOUNT).describe_training_job(TrainingJobName="gpt-0a1b2c-1")
+        assert (job["EnableNetworkIsolation"], job["EnableInterContainerTrafficEncryption"]) == (True, True)
+        assert (job["OutputDataConfig"]["KmsKeyId"], job["ResourceConfig"].get("VolumeKmsKeyId", key)) == (key, key)
+
+
+@pytest.mark.proves("15.16")
+async def test_a_role_that_may_not_read_the_inputs_is_told_with_what_it_lacks_and_the_run_goes_on_by_itself(
+    still: LocalAws,
+) -> None:
+    still.admin.settings(enforce_iam=True)
+    async with a_world(still) as world:
+        may(still, WRITES)
+        await world.once()
+        assert world.jobs() == {}
+        assert 'has "s3:ListBucket" permissions on bucket "data"' in message(world)
+        may(still, *READS, WRITES)
+        await world.until("Succeeded")
 
 
 async def test_a_spot_run_costs_what_is_billed_and_not_what_it_took(still: LocalAws) -> None:

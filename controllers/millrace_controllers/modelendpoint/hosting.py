@@ -170,7 +170,9 @@ async def _recipe(look: _Look, place: int) -> tuple[requests.Recipe, str]:
     look.card = card
     types: Sequence[str] = look.types or card.types[:1]
     hub.check(card, model.jump_start, types, override=serving.override_instance_types)
-    return hub.recipe(card, model.jump_start, types[place]), types[place]
+    recipe = hub.recipe(card, model.jump_start, types[place])
+    hub.check_limits(requests.environment(recipe, serving))
+    return recipe, types[place]
 
 
 def _passed_over(look: _Look, why: str, name: str) -> Outcome:

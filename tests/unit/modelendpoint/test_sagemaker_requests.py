@@ -197,3 +197,22 @@ def test_a_plan_shows_what_would_be_asked_for(model: Object, serving: Object, in
     assert shown[1]["spec"]["ProductionVariants"][0]["InstanceType"] == instance_type
     assert shown[2]["metadata"]["name"] == "t-xxxxxx"
     assert shown[2]["spec"]["EndpointConfigName"] == shown[0]["metadata"]["name"]
+
+
+LIMITS = [
+    ({}, "", "no limits of its own"),
+    ({"MAX_INPUT_LENGTH": "1024", "MAX_TOTAL_TOKENS": "2048"}, "", "room to answer"),
+    ({"MAX_INPUT_TOKENS": "2048"}, "", "the total is the container's own"),
+    ({"MAX_INPUT_TOKENS": "2048", "MAX_TOTAL_TOKENS": "2048"}, "must be less", "no room to answer"),
+    ({"MAX_TOTAL_TOKENS": "many"}, "must be a number of tokens, not 'many'", "no number"),
+    ({"MAX_INPUT_LENGTH": "0"}, "must be a number of tokens", "nothing may be asked"),
+]
+
+
+@pytest.mark.parametrize(("env", "says", "why"), LIMITS, ids=[row[-1] for row in LIMITS])
+def test_limits_of_tokens_leave_room_to_answer(env: dict[str, str], says: str, why: str) -> None:
+    if not says:
+        hub.check_limits(env)
+        return
+    with pytest.raises(Refused, match=says):
+        hub.check_limits(env)

@@ -13,6 +13,9 @@ from millrace_controllers.modelendpoint.errors import LicenceNotAccepted
 
 PLACE = "spec.model.jumpStart"
 _VARIANTS = "HostingInstanceTypeVariants"
+_INPUT = ("MAX_INPUT_LENGTH", "MAX_INPUT_TOKENS")
+_TOTAL = "MAX_TOTAL_TOKENS"
+"""As Text Generation Inference, in which the hub serves language models, reads them: an input must leave room for an answer."""
 _NEEDED = ("HostingEcrUri", "HostingArtifactUri", "DefaultInferenceInstanceType")
 """What a proprietary model's card has not: it is a model package of Marketplace."""
 
@@ -50,6 +53,23 @@ def recipe(found: Card, asked: JumpStartModel, instance_type: str) -> Recipe:
         download_seconds=_whole(document.get("ModelDataDownloadTimeout")),
         ami_version=str(document.get("InferenceAmiVersion") or ""),
     )
+
+
+def check_limits(env: Mapping[str, str]) -> None:
+    """Of the container's tokens, which it would refuse minutes after it was paid for. Raises Refused."""
+    limits = {name: _count(name, env[name]) for name in (*_INPUT, _TOTAL) if env.get(name)}
+    total = limits.pop(_TOTAL, None)
+    for name, value in limits.items():
+        if total is not None and value >= total:
+            raise Refused(
+                f"spec.sageMaker.env: {name} is {value} and {_TOTAL} is {total}: it must be less, so that there is room to answer"
+            )
+
+
+def _count(name: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise Refused(f"spec.sageMaker.env: {name} must be a number of tokens, not {text!r}")
+    return int(text)
 
 
 def _environment(document: Mapping[str, Any]) -> dict[str, str]:

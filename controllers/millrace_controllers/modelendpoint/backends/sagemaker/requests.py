@@ -86,9 +86,14 @@ def model(name: str, spec: ModelEndpointSpec, recipe: Recipe, tags: list[Object]
 def _container(recipe: Recipe, serving: SageMakerServing) -> Object:
     if recipe.package_arn:
         return {"ModelPackageName": recipe.package_arn}
-    env = {**recipe.env, **{e.name: e.value for e in serving.env or ()}}
+    env = environment(recipe, serving)
     made: Object = {"Image": recipe.image, "ModelDataSource": {"S3DataSource": _data(recipe)}}
     return {**made, "Environment": env} if env else made
+
+
+def environment(recipe: Recipe, serving: SageMakerServing) -> dict[str, str]:
+    """The spec's replaces what a card has."""
+    return {**recipe.env, **{e.name: e.value for e in serving.env or ()}}
 
 
 def _data(recipe: Recipe) -> Object:

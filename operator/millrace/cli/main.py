@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from millrace import __version__
-from millrace.cli import ask, logs, plan, release, status, wait
+from millrace.cli import ask, hub, logs, plan, release, status, wait
 from millrace.cli.problems import Exit, Problem
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("wait")(wait.wait)
 app.command("logs")(logs.logs)
 app.command("ask")(ask.ask)
 app.command("plan")(plan.plan)
+app.command("hub")(hub.hub)
 app.command("release")(release.release)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from millrace.aws import permissions
 from millrace_controllers.dataset.backends.permissions import FEATURES
+from millrace_dataset import s3
 from millrace_dataset.__main__ import answer
 from millrace_local_aws import LocalAws
 from support.aws import ACCOUNT, a_cloud, allowing, cloud_account, make_role
@@ -194,6 +195,60 @@ async def test_no_source_is_waited_for(aws: LocalAws, monkeypatch: pytest.Monkey
         await world.once()
         assert world.ready == ("False", "SourceNotFound")
         put(aws, "later/a.csv", ROWS)
+        await world.published()
+        assert world.ready == ("True", "Published")
+
+
+async def test_what_is_published_stays_so_when_its_source_goes(
+    aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with a_world(aws, monkeypatch, tmp_path) as world:
+        before = await world.published()
+        aws.client("s3", account=ACCOUNT).delete_object(Bucket="data", Key="raw/a.csv")
+        await world.once()
+        assert world.ready == ("True", "Published"), "whoever reads the version needs no source"
+        assert {c["type"]: c["reason"] for c in world.told["conditions"]}["Reconciling"] == "SourceNotFound"
+        assert world.told["splits"] == before["splits"]
+
+
+async def test_what_is_suspended_stops_though_its_source_is_gone(
+    aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with a_world(aws, monkeypatch, tmp_path) as world:
+        await world.once()
+        aws.client("s3", account=ACCOUNT).delete_object(Bucket="data", Key="raw/a.csv")
+        world.change(suspend=True)
+        await world.once()
+        await world.once()
+        assert world.ready == ("False", "Suspended")
+        assert world.jobs("worker") == []
+
+
+async def test_what_a_worker_put_and_no_status_told_of_goes_too(
+    aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with a_world(aws, monkeypatch, tmp_path, dataPolicy="Delete") as world:
+        await world.once()
+        world.work()
+        assert keys(aws), "and then the object is deleted"
+        for _ in range(2):
+            made = await world.once(finalize=True)
+        assert made.released
+        assert keys(aws) == []
+
+
+async def test_an_outage_of_s3_is_tried_again_by_itself(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with a_world(aws, monkeypatch, tmp_path) as world:
+        await world.once()
+        monkeypatch.setattr(s3, "_ATTEMPTS", 1)
+        aws.admin.add_fault("error", service="s3", operation="PutObject", code="SlowDown", status=503, times=1)
+        world.ends("worker", world.work())
+        made = await world.once()
+        assert world.ready == ("False", "S3Unavailable")
+        assert made.requeue_after == 300
+        world.clock.advance(300)
+        await world.once()
+        world.without_pods()
         await world.published()
         assert world.ready == ("True", "Published")
 

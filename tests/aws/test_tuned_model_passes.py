@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from millrace.aws import account as accounts
 from support import hosting
 from support.aws import ACCOUNT
 from support.sagemaker import ROLE
@@ -52,6 +53,29 @@ async def test_an_endpoint_of_that_name_which_somebody_else_made_is_refused(aws:
         await world.once()
         assert world.said()[:2] == ("False", "NameConflict")
         assert packages(aws) == []
+
+
+async def test_a_package_that_failed_is_told_with_why_and_can_be_tried_again(
+    aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = accounts.Account.call
+    broken = {
+        "ModelPackageStatus": "Failed",
+        "ModelPackageStatusDetails": {"ValidationStatuses": [{"FailureReason": "no access"}]},
+    }
+
+    async def call(self: accounts.Account, service: str, operation: str, **given: object) -> object:
+        answer = await real(self, service, operation, **given)
+        return {**answer, **broken} if operation == "DescribeModelPackage" else answer
+
+    async with tuned(aws) as world:
+        with monkeypatch.context() as patched:
+            patched.setattr(accounts.Account, "call", call)
+            await world.once()
+        assert world.said()[:2] == ("False", "InvalidSpec")
+        assert "no access" in world.said()[2]
+        assert packages(aws) == []
+        await world.until("Serving")
 
 
 async def test_deleting_it_leaves_no_package_though_no_status_told_of_one(aws: LocalAws) -> None:

@@ -150,6 +150,12 @@ BAD = [
         spec__publish={"claim": {"name": "d"}, "s3": {"uri": "s3://data"}},
     ),
     D("a bucket by its address", "spec.publish.s3.uri", spec__publish={"s3": {"uri": "https://data.s3.amazonaws.com"}}),
+    D(
+        "a Dataset that would read itself",
+        "may not lie in `source.s3.uri`",
+        spec__source={"s3": {"uri": "s3://data"}},
+        spec__publish={"s3": {"uri": "s3://data/clean"}},
+    ),
     D("an account that nothing uses", "`accountRef` goes with", spec__accountRef={"name": "default"}),
     D("a split with nowhere to write it", "`split` needs `publish`", spec__source={"claim": {"name": "c"}}, spec__publish=REMOVE),
     D("text has no columns to check", "`columns` may not be set for format text", spec__format="text", spec__split=REMOVE),

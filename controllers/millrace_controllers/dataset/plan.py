@@ -55,7 +55,6 @@ class Observed:
 class Step(Enum):
     """What comes next."""
 
-    SUSPEND = "suspend"
     NOTHING = "nothing"
     """What the status says holds, and is stored: no worker is wanted."""
     START = "start"
@@ -77,13 +76,11 @@ def fingerprint(spec: DatasetSpec, source_version: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def next_step(spec: DatasetSpec, status: Object, observed: Observed) -> Step:
-    """What comes next for a Dataset that is not being deleted.
+def next_step(status: Object, observed: Observed) -> Step:
+    """What comes next for a Dataset that is neither suspended nor being deleted.
 
     What was published stays so: its worker's pod, and the report with it, may be gone before the Job is.
     """
-    if spec.suspend:
-        return Step.SUSPEND
     if status.get("sourceFingerprint") == observed.fingerprint:
         return Step.NOTHING
     if observed.report is None:

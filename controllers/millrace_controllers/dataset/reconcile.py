@@ -12,14 +12,13 @@ BACKEND = KubernetesDataset()
 
 
 async def reconcile(ctx: Pass) -> Outcome:
-    """One pass: observe, decide, act, say."""
+    """One pass: observe, decide, act, say. What is suspended is not looked for: its source and account may not be well."""
+    if ctx.spec.suspend:
+        return await _suspended(ctx)
     observed = await BACKEND.observe(ctx)
     for unwanted in observed.others:
         await BACKEND.stop(ctx, unwanted)
-    match plan.next_step(ctx.spec, ctx.status, observed):
-        case Step.SUSPEND:
-            await _stop(ctx, observed)
-            return status.suspended(observed)
+    match plan.next_step(ctx.status, observed):
         case Step.NOTHING:
             await _stop(ctx, observed)
             return status.unchanged(ctx.status, looked_at=ctx.spec.source.s3 is not None)
@@ -37,7 +36,14 @@ async def reconcile(ctx: Pass) -> Outcome:
             await _stop(ctx, observed)
             return status.reading(observed)
         case Step.FAIL:
-            return status.failed(ctx.status, *_blame(ctx, observed))
+            return status.failed(ctx.status, *_blame(ctx, observed), looked_at=ctx.spec.source.s3 is not None)
+
+
+async def _suspended(ctx: Pass) -> Outcome:
+    running = BACKEND.running(ctx)
+    for job in running:
+        await BACKEND.stop(ctx, job)
+    return status.suspended(gone=not running)
 
 
 async def _stop(ctx: Pass, observed: plan.Observed) -> None:

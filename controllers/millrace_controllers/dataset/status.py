@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace.engine import reasons
+from millrace.engine.conditions import held, is_true, unharmed
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
 from millrace_controllers.dataset.plan import Observed, SourceNotFound
@@ -67,7 +68,8 @@ def _gate(name: str, check: str, meaning: str) -> Reason:
 
 
 PERMISSION_DENIED = "PermissionDenied"
-AGAIN = frozenset({PERMISSION_DENIED})
+S3_UNAVAILABLE = "S3Unavailable"
+AGAIN = frozenset({PERMISSION_DENIED, S3_UNAVAILABLE})
 """Failures that others mend, without a change of the Dataset: the worker tries again by itself."""
 CONTENT_REASONS = {
     r.name: r
@@ -103,6 +105,11 @@ CONTENT_REASONS = {
             "Grant the action that the message names to the pod's role (CloudAccount podRoleARN, or the ServiceAccount's own); "
             "the Dataset tries again every five minutes.",
         ),
+        _bad(
+            S3_UNAVAILABLE,
+            "S3 did not answer the worker's pod, or asked it to come back later, for minutes.",
+            "Nothing: the Dataset tries again every five minutes. If it lasts, look at the pod's way to S3 (NAT, VPC endpoint).",
+        ),
         _bad("UnknownGenerator", "There is no generator of that name.", "Choose one that the message names."),
         _bad("BadParameter", "A parameter of the generator or the split is not valid.", "Correct what the message names."),
     )
@@ -125,9 +132,8 @@ AT_ONCE = 0.1
 """Seconds to the pass that takes the finished worker down: our own write wakes nobody."""
 
 
-def suspended(observed: Observed) -> Outcome:
+def suspended(*, gone: bool) -> Outcome:
     """Nothing runs; what was published stays."""
-    gone = observed.job is None
     message = "Nothing runs; what was published is kept" if gone else "The worker is being stopped"
     return Outcome((Verdict("Ready", "False", reasons.SUSPENDED.name, message),), requeue_after=None if gone else 5)
 
@@ -238,8 +244,8 @@ def unchanged(status: Object, *, looked_at: bool = False) -> Outcome:
     return Outcome((ready, *_warnings(status)), requeue_after=LOOK_SECONDS if looked_at else None)
 
 
-def failed(old: Object, report: Object, claim: str | None) -> Outcome:
-    """The content, the worker or the volume is at fault; a human must act."""
+def failed(old: Object, report: Object, claim: str | None, *, looked_at: bool = False) -> Outcome:
+    """The content, the worker or the volume is at fault; a human must act, and a source in S3 is `looked_at` for that."""
     reason = CONTENT_REASONS.get(str(report.get("reason")), WORKER_FAILED)
     message = str(report.get("message") or "the worker ended without a report")
     mends_itself = reason.name in AGAIN
@@ -249,7 +255,7 @@ def failed(old: Object, report: Object, claim: str | None) -> Outcome:
     if report.get("quality"):
         fields |= _told(old, report, claim)
     told = (Event(reason.name, message, "Warning"),)
-    wait = LOOK_SECONDS if mends_itself else None
+    wait = LOOK_SECONDS if mends_itself or looked_at else None
     return Outcome((*verdicts, *_warning(report.get("quality"))), fields, told, requeue_after=wait)
 
 
@@ -260,9 +266,11 @@ def deleting(message: str) -> Outcome:
     return Outcome(verdicts, requeue_after=10)
 
 
-def explain(_: Object, error: BaseException) -> tuple[Verdict, ...] | None:
-    """Conditions for the errors that only this kind can name."""
-    if isinstance(error, SourceNotFound):
-        name, message = SOURCE_NOT_FOUND.name, error.message
-        return Verdict("Ready", "False", name, message), Verdict("Reconciling", "True", name, message)
-    return None
+def explain(obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
+    """Conditions for the errors that only this kind can name. What was published stays so without its source."""
+    if not isinstance(error, SourceNotFound):
+        return unharmed(obj, "Ready", error)
+    waits = Verdict("Reconciling", "True", SOURCE_NOT_FOUND.name, error.message)
+    if is_true(obj, "Ready") and obj["status"].get("splits"):
+        return (*(v for v in held(obj["status"]) if v.type != "Reconciling"), waits)
+    return Verdict("Ready", "False", SOURCE_NOT_FOUND.name, error.message), waits

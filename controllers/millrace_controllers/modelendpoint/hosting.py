@@ -16,7 +16,7 @@ from millrace.aws.resolve import ACCOUNTS
 from millrace.data.prices import HOSTING
 from millrace.engine.clock import stamp
 from millrace.engine.controller import Pass
-from millrace.engine.outcome import Outcome
+from millrace.engine.outcome import Event, Outcome
 from millrace_controllers.modelendpoint import hosted_status as status
 from millrace_controllers.modelendpoint import idle, models, plan
 from millrace_controllers.modelendpoint import status as kind
@@ -162,7 +162,7 @@ async def _recipe(look: _Look, place: int) -> tuple[requests.Recipe, str]:
     ctx, model, serving = look.ctx, look.ctx.spec.model, look.serving
     if model.marketplace is not None:
         return requests.marketplace(model.marketplace.model_package_arn), look.types[place]
-    if model.jump_start is None and look.target.algorithm and serving.image is None:
+    if model.jump_start is None and look.target.algorithm:
         return requests.made_by(look.target.algorithm, look.target.uri, serving), look.types[place]
     if model.jump_start is None:
         return requests.own(serving, look.target.uri), look.types[place]
@@ -251,7 +251,8 @@ async def finalize(ctx: Pass) -> Outcome:
     if ctx.spec.deletion_policy == "Retain" or BACKEND.never_began(ctx):
         return Outcome(released=True)
     if await BACKEND.delete(ctx):
-        return Outcome(released=True, events=subscriptions.left(_product(ctx), ctx.lookup(ACCOUNTS, ctx.spec.account)))
+        said = subscriptions.left(_product(ctx), ctx.lookup(ACCOUNTS, ctx.spec.account))
+        return Outcome(released=True, events=(Event(subscriptions.STAYS, said),) if said else ())
     BACKEND.watch(ctx, await BACKEND.observe(ctx))
     return status.deleting()
 

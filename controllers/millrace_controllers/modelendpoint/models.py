@@ -96,7 +96,8 @@ def _pinned(name: str, status: Object) -> _Model | None:
 
 def _with_revision(spec: ModelEndpointSpec, model: _Model, note: str | None = None) -> Target:
     made = revision(spec, model.uri, model.digest)
-    return Target(model.uri, model.digest, made, model.training_job, model.run_id, note, algorithm=model.algorithm)
+    packaged = model.algorithm if spec.sage_maker and spec.sage_maker.image is None else None
+    return Target(model.uri, model.digest, made, model.training_job, model.run_id, note, algorithm=packaged)
 
 
 def revision(spec: ModelEndpointSpec, uri: str, digest: str | None) -> str:

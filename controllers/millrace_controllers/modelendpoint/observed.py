@@ -85,7 +85,7 @@ class Target:
     version: str | None = None
     """Of a hub model; None while it is not known."""
     algorithm: str | None = None
-    """ARN of the algorithm that made it, which brings the container that serves it."""
+    """ARN of the algorithm that made it, where its own container serves it."""
 
 
 class Stage(Enum):

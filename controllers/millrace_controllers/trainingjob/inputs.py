@@ -65,19 +65,14 @@ def _from_dataset(wanted: TrainingInput, found: Object) -> ResolvedInput:
     splits = {s["name"]: s for s in status.get("splits") or ()}
     if not splits and wanted.split:
         raise NotReady(f"input {wanted.name!r}: Dataset {name!r} has no splits: it is read where it is")
+    if not splits and "s3" in spec["source"]:
+        raise NotReady(f"input {wanted.name!r}: Dataset {name!r} is a place in S3 that others write to: set its publish.s3")
     if not splits:
-        claim, path = _place(spec["source"])
-        return ResolvedInput(wanted.name, claim, path, spec["format"], name, status["digest"])
+        source = spec["source"]["claim"]
+        return ResolvedInput(wanted.name, source["name"], source.get("path", ""), spec["format"], name, status["digest"])
     chosen = wanted.split or ("data" if "data" in splits else wanted.name)
     if chosen not in splits:
         raise NotReady(f"input {wanted.name!r}: Dataset {name!r} has no split {chosen!r}, but {', '.join(sorted(splits))}")
     part = splits[chosen]
     claim, path = part.get("claim", ""), part.get("uri") or part["path"]
     return ResolvedInput(wanted.name, claim, path, spec["format"], name, status["digest"])
-
-
-def _place(source: Object) -> tuple[str, str]:
-    """Of a source that is read where it is: claim and path, or no claim and the URI."""
-    if "s3" in source:
-        return "", str(source["s3"]["uri"])
-    return str(source["claim"]["name"]), str(source["claim"].get("path", ""))

@@ -126,4 +126,5 @@ def _subscription(ctx: Pass) -> tuple[Event, ...]:
     """Of the algorithm that a run on SageMaker used."""
     if ctx.spec.sage_maker is None:
         return ()
-    return subscriptions.left(ctx.spec.sage_maker.algorithm.algorithm_arn, ctx.lookup(ACCOUNTS, ctx.spec.account))
+    said = subscriptions.left(ctx.spec.sage_maker.algorithm.algorithm_arn, ctx.lookup(ACCOUNTS, ctx.spec.account))
+    return (Event(subscriptions.STAYS, said),) if said else ()

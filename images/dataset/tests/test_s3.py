@@ -84,14 +84,18 @@ def test_the_same_content_has_the_same_digest_wherever_it_comes_from(aws: LocalA
     assert alone["splits"] == {}, "what is not published stays where it is"
 
 
-def test_a_version_that_is_there_is_used_as_it_is_and_has_two_owners(aws: LocalAws, work: Work) -> None:
+def test_a_version_that_is_there_is_used_as_it_is_and_has_two_owners(
+    aws: LocalAws, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(aws, raw__a_csv=ROWS)
     fields = {"source": {"s3": {"uri": "s3://data/raw"}}, "format": "csv", "publish": TO_S3}
     first = work(**fields)
-    written = aws.client("s3").list_objects_v2(Bucket="data", Prefix=f"clean/{first['version']}/data")["Contents"]
+    sent, put_file = [], s3.Folder.put
+    monkeypatch.setattr(s3.Folder, "put", lambda self, path, name: (sent.append(name), put_file(self, path, name)))
     second = work(**fields, uid="u-2")
     assert second == first
-    assert aws.client("s3").list_objects_v2(Bucket="data", Prefix=f"clean/{first['version']}/data")["Contents"] == written
+    assert f"{first['version']}/.owners/u-2" in sent
+    assert all("/.owners/" in name for name in sent), "files that are there are not sent again"
     owners = [key for key in keys(aws) if ".owners/" in key]
     assert [key.rpartition("/")[2] for key in owners] == ["u-1", "u-2"]
 

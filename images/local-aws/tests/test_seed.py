@@ -7,7 +7,7 @@ import base64
 import json
 from pathlib import Path
 
-from local_aws_support import refused
+from local_aws_support import allow, document, refused
 
 from millrace_local_aws import LocalAws
 from millrace_local_aws.__main__ import main
@@ -62,11 +62,12 @@ def test_what_is_there_stays_as_it_is(aws: LocalAws) -> None:
     arguments = ["seed", "--endpoint-url", aws.endpoint_url, "--account", ACCOUNT]
     main(arguments)
     iam, sagemaker = aws.client("iam", account=ACCOUNT), aws.client("sagemaker", account=ACCOUNT)
+    iam.put_role_policy(RoleName="sagemaker-serving", PolicyName="mine", PolicyDocument=document(allow("s3:*")))
     iam.delete_role_policy(RoleName="sagemaker-serving", PolicyName="data")
     before = sagemaker.describe_hub_content(**FALCON)["CreationTime"]
     aws.admin.step(3600)
     main(arguments)
-    assert iam.list_role_policies(RoleName="sagemaker-serving")["PolicyNames"] == [], (
+    assert iam.list_role_policies(RoleName="sagemaker-serving")["PolicyNames"] == ["mine"], (
         "a role that was changed is not changed back"
     )
     assert sagemaker.describe_hub_content(**FALCON)["CreationTime"] == before

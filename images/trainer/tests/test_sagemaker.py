@@ -20,7 +20,8 @@ TOLD = "System: Name the class.\nUser: A film to remember.\nChatbot: positive\n\
 
 
 def line(turns: list[tuple[str, str]] = TURNS) -> str:
-    return json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]}) + "\n"
+    told = {"messages": [{"role": role, "content": content} for role, content in turns]}
+    return json.dumps(told, ensure_ascii=False) + "\n"
 
 
 @pytest.fixture
@@ -48,6 +49,19 @@ def inputs(ml: Path) -> dict[str, str]:
 
 def test_conversations_become_text_that_ends_where_the_answer_does(ml: Path) -> None:
     assert inputs(ml) == {"train": TOLD + TOLD}
+
+
+def test_a_line_ends_where_json_says(ml: Path) -> None:
+    (ml / "input/data/train/train.jsonl").write_text(
+        line([("User", "one\u2028two\x85three"), ("Chatbot", "yes")]), encoding="utf-8"
+    )
+    assert inputs(ml) == {"train": "User: one two three\nChatbot: yes\n\n"}
+
+
+def test_every_gpu_has_a_process(tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert sagemaker._gpus(tmp_path) == 2
 
 
 def test_an_evaluation_channel_is_what_is_validated_on(ml: Path) -> None:

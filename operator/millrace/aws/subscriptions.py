@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace.engine.outcome import Event
-
 Object = dict[str, Any]
 STAYS = "SubscriptionStays"
 
 
-def left(product_arn: str | None, account: Object | None) -> tuple[Event, ...]:
-    """The event that tells of it; none where nothing was used but what is the account's own. `account` is the CloudAccount."""
+def left(product_arn: str | None, account: Object | None) -> str:
+    """What is to be said of it; "" where nothing was used but what is the account's own. `account` is the CloudAccount."""
     own = str(((account or {}).get("status") or {}).get("accountID") or "")
     if not product_arn or not own or product_arn.split(":")[4] == own:
-        return ()
-    what = f"Nothing of it runs or bills any more; the subscription to {product_arn} stays: end it on AWS Marketplace"
-    return (Event(STAYS, what),)
+        return ""
+    return f"Nothing of it runs or bills any more; the subscription to {product_arn} stays: end it on AWS Marketplace"

@@ -48,20 +48,20 @@ def test_a_dataset_becomes_a_file(obj: Object, change: Object, place: str, reaso
     assert (made.name, made.format, made.dataset, made.digest) == ("train", "text", "corpus", "sha256:content")
 
 
-@pytest.mark.parametrize(("obj", "uri"), [(IN_S3, URI), (IN_PLACE_IN_S3, "s3://data/raw")], ids=["published", "in its place"])
-def test_a_dataset_in_s3_becomes_a_uri(obj: Object, uri: str) -> None:
-    made = found(obj, from_s3=True)
-    assert (made.claim, made.path, made.dataset, made.digest) == ("", uri, "corpus", "sha256:content")
-    assert found(None, lineage((made,), {}, None, None), from_s3=True).path == uri, "and stays so"
+def test_a_dataset_in_s3_becomes_a_uri() -> None:
+    made = found(IN_S3, from_s3=True)
+    assert (made.claim, made.path, made.dataset, made.digest) == ("", URI, "corpus", "sha256:content")
+    assert found(None, lineage((made,), {}, None, None), from_s3=True).path == URI, "and stays so"
 
 
 @pytest.mark.parametrize(
     ("obj", "from_s3", "message"),
     [
         (READY, True, "is on a claim, which this run cannot read: set its publish.s3"),
+        (IN_PLACE_IN_S3, True, "set its publish.s3"),
         (IN_S3, False, "is on S3, which this run cannot read: set its publish.claim"),
     ],
-    ids=["SageMaker reads no claims", "pods read no S3"],
+    ids=["SageMaker reads no claims", "SageMaker would read what lies beside", "pods read no S3"],
 )
 def test_a_dataset_where_the_run_cannot_read_it_says_what_to_set(obj: Object, from_s3: bool, message: str) -> None:
     with pytest.raises(NotReady, match=message):

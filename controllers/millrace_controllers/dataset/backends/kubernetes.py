@@ -58,6 +58,10 @@ class KubernetesDataset:
         assert observed.report is not None
         await ctx.create(JOBS, reader_manifest(ctx.object, ctx.spec, observed.job, observed.report, ctx.settings.images.operator))
 
+    def running(self, ctx: Pass) -> list[Object]:
+        """Workers and readers, of whatever fingerprint."""
+        return [job for job in ctx.children(JOBS) if pods.role(job) in _ROLES]
+
     async def stop(self, ctx: Pass, job: Object) -> None:
         """Delete one Job and its pods."""
         if not job["metadata"].get("deletionTimestamp"):
@@ -65,9 +69,8 @@ class KubernetesDataset:
 
     async def delete(self, ctx: Pass) -> bool:
         """Delete all workers and readers; True when neither Job nor pod is left."""
-        for job in ctx.children(JOBS):
-            if pods.role(job) in _ROLES:
-                await self.stop(ctx, job)
+        for job in self.running(ctx):
+            await self.stop(ctx, job)
         return not any(pods.role(child) in _ROLES for child in (*ctx.children(JOBS), *ctx.children(PODS)))
 
     async def orphan(self, ctx: Pass) -> None:
@@ -78,7 +81,7 @@ class KubernetesDataset:
     async def sweep(self, ctx: Pass) -> bool:
         """Delete what was ever published and no other Dataset uses, by a pod that mounts the claims; True when that is gone."""
         everything = ctx.status.get("published") or ()
-        await _sweep_s3(ctx, [p["uri"] for p in everything if p.get("uri")])
+        await _sweep_s3(ctx, {p["uri"] for p in everything if p.get("uri")})
         published = [p for p in everything if p.get("claim")]
         if not published:
             return True
@@ -94,9 +97,11 @@ class KubernetesDataset:
         return pods.is_condition(job, "Complete")
 
 
-async def _sweep_s3(ctx: Pass, folders: list[str]) -> None:
-    if folders and not ctx.never_answered(ctx.spec.account):
-        await s3.sweep(ctx.account(ctx.spec.account), folders, ctx.uid)
+async def _sweep_s3(ctx: Pass, told: set[str]) -> None:
+    target = ctx.spec.publish.s3 if ctx.spec.publish else None
+    if target is not None and not ctx.never_answered(ctx.spec.account):
+        account = ctx.account(ctx.spec.account)
+        await s3.sweep(account, sorted(told.union(await s3.marked(account, target.uri, ctx.uid))), ctx.uid)
 
 
 async def _in_s3(ctx: Pass, print_: str, report: Object | None) -> Object | None:

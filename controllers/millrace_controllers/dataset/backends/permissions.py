@@ -11,7 +11,7 @@ IN_S3 = Feature(
         Grant(("s3:GetObject",), ("arn:aws:s3:::BUCKET/*",)),
     ),
     note="The worker's pod reads and writes as itself (`podRoleARN`, or an identity of its ServiceAccount): that one needs both "
-    "of these and `s3:PutObject`.",
+    "of these, `s3:PutObject` and `s3:AbortMultipartUpload`.",
 )
 FEATURES = (
     IN_S3,

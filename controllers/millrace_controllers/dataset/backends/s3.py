@@ -6,7 +6,7 @@ Content is never read here: S3 keeps each object's digest, which the worker wrot
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from millrace.aws.errors import NotFound
@@ -18,19 +18,27 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 _DIGEST = "sha256"
 _OWNERS = ".owners"
+_MANIFEST = "/manifest.json"
+"""Goes first, as it came last: what has one is whole. The mark goes last: what was not finished is found again by it."""
 
 
 async def source_version(account: Account, uri: str) -> str:
     """Changes when an object of the source does. Raises SourceNotFound."""
     bucket, key = _place(uri)
+    alone = await account.find("s3", "HeadObject", Bucket=bucket, Key=key) if key else None
+    if alone is not None:
+        return hashlib.sha256(alone["ETag"].encode()).hexdigest()
+    digest, count = hashlib.sha256(), 0
     try:
-        found = {item["Key"]: item["ETag"] for item in await _listed(account, bucket, key)}
+        async for page in account.pages("s3", "ListObjectsV2", Bucket=bucket, Prefix=f"{key}/" if key else ""):
+            for item in (i for i in page.get("Contents") or () if _is_data(i["Key"], key)):
+                digest.update(f"{item['Key']}\n{item['ETag']}\n".encode())
+                count += 1
     except NotFound:
         raise SourceNotFound(f"bucket {bucket!r} of {uri} does not exist") from None
-    chosen = {key: found[key]} if key in found else {k: e for k, e in found.items() if _is_data(k, key)}
-    if not chosen:
+    if not count:
         raise SourceNotFound(f"{uri} holds no object")
-    return hashlib.sha256(json.dumps(sorted(chosen.items())).encode()).hexdigest()
+    return digest.hexdigest()
 
 
 async def verdict(account: Account, told: list[Object]) -> Object:
@@ -45,27 +53,31 @@ async def verdict(account: Account, told: list[Object]) -> Object:
     return {"ok": True}
 
 
-async def sweep(account: Account, folders: list[str], owner: str) -> None:
+async def marked(account: Account, uri: str, owner: str) -> list[str]:
+    """Folders below a place that bear an owner's mark: also those that no status ever told of."""
+    bucket, key = _place(uri)
+    end = f"/{_OWNERS}/{owner}"
+    return [
+        f"s3://{bucket}/{k.removesuffix(end)}" for k in await _keys(account, bucket, f"{key}/" if key else "") if k.endswith(end)
+    ]
+
+
+async def sweep(account: Account, folders: Iterable[str], owner: str) -> None:
     """Take an owner's mark off each folder, and delete those that nobody else uses."""
     for uri in folders:
         bucket, key = _place(uri)
-        await account.remove("s3", "DeleteObject", Bucket=bucket, Key=f"{key}/{_OWNERS}/{owner}")
-        try:
-            keys = [item["Key"] for item in await _listed(account, bucket, f"{key}/")]
-        except NotFound:
-            continue
-        if not any(k.startswith(f"{key}/{_OWNERS}/") for k in keys):
-            await _delete(account, bucket, keys)
+        keys, mark = await _keys(account, bucket, f"{key}/"), f"{key}/{_OWNERS}/{owner}"
+        shared = any(k.startswith(f"{key}/{_OWNERS}/") and k != mark for k in keys)
+        for each in [mark] if shared else sorted(keys, key=lambda k: (k == mark, not k.endswith(_MANIFEST))):
+            await account.remove("s3", "DeleteObject", Bucket=bucket, Key=each)
 
 
-async def _delete(account: Account, bucket: str, keys: list[str]) -> None:
-    """One by one: a version has a handful of files, and each refusal is an error of its own."""
-    for key in keys:
-        await account.remove("s3", "DeleteObject", Bucket=bucket, Key=key)
-
-
-async def _listed(account: Account, bucket: str, prefix: str) -> list[Object]:
-    return await account.items("s3", "ListObjectsV2", "Contents", Bucket=bucket, Prefix=prefix)
+async def _keys(account: Account, bucket: str, prefix: str) -> list[str]:
+    """None in a bucket that is gone."""
+    try:
+        return [i["Key"] for i in await account.items("s3", "ListObjectsV2", "Contents", Bucket=bucket, Prefix=prefix)]
+    except NotFound:
+        return []
 
 
 def _place(uri: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """`python -m millrace_dataset`: read MILLRACE_DATASET, do it, answer in the termination message."""
 
 import os
+import signal
 import sys
 from dataclasses import replace
 from typing import Any
@@ -67,7 +68,8 @@ def answer(text: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Exit code 0 when the source is in order and published, 1 otherwise."""
+    """Exit code 0 when the source is in order and published, 1 otherwise; 143 after SIGTERM, with nothing left half-sent."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     made = answer(os.environ.get("MILLRACE_DATASET", ""))
     sys.stdout.write(result.write(made) + "\n")
     return 0 if made["ok"] else 1

@@ -29,6 +29,7 @@ REASONS = frozenset(
         "InvalidConversation",
         "TooFewExamples",
         "PermissionDenied",
+        "S3Unavailable",
     }
 )
 

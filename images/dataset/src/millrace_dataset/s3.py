@@ -28,6 +28,7 @@ from millrace_dataset.request import Target
 DIGEST = "sha256"
 """Key of an object's metadata: hexadecimal SHA-256 of its content."""
 _PART_BYTES = 64 << 20
+_ATTEMPTS = 8
 _TRANSFER = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4)
 _DENIED = {
     "AccessDenied",
@@ -39,6 +40,7 @@ _DENIED = {
     "InvalidIdentityToken",
 }
 _MISSING = {"NoSuchBucket", "NoSuchKey", "404", "NotFound"}
+_LATER = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
 _TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 
 
@@ -71,7 +73,7 @@ class Folder:
         custom = bool(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
         style = {"addressing_style": "path"} if custom else None
         return boto3.session.Session().client(
-            "s3", config=Config(retries={"total_max_attempts": 8, "mode": "standard"}, s3=style)
+            "s3", config=Config(retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"}, s3=style)
         )
 
     def name(self, relative: str) -> str:
@@ -193,7 +195,7 @@ def _asked(missing: str, broken: str, uri: str) -> Iterator[None]:
         cause = error.__cause__ or error.__context__
         if isinstance(cause, ClientError):
             raise _problem(cause, missing, broken, uri) from error
-        raise Problem(broken, f"{uri}: {error}") from error
+        raise Problem("S3Unavailable", f"{uri}: {error}") from error
     except OSError as error:
         raise Problem("PublishFailed", f"cannot write to the pod's scratch space: {error.strerror or error}") from error
 
@@ -206,6 +208,8 @@ def _problem(error: ClientError, missing: str, broken: str, uri: str) -> Problem
     if _code(error) in _DENIED:
         action = f"{error.operation_name}: " if "perform:" not in said else ""
         return Problem("PermissionDenied", f"{uri}: {action}{said}")
+    if _code(error) in _LATER or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+        return Problem("S3Unavailable", f"{uri}: {said}")
     return Problem(missing if _code(error) in _MISSING else broken, f"{uri}: {said}")
 
 

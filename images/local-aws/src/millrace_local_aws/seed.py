@@ -7,6 +7,7 @@ A client's work, through the API: what is there already stays as it is.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from importlib import resources
 from pathlib import Path
@@ -61,10 +62,10 @@ def issuer(token: str) -> str:
 def _pods(iam: Any, url: str) -> None:
     """Every ServiceAccount of the cluster may be the role of pods: nothing is private to a namespace here."""
     name = url.removeprefix("https://")
-    try:
-        arn = iam.create_open_id_connect_provider(Url=url, ClientIDList=[_AUDIENCE])["OpenIDConnectProviderArn"]
-    except iam.exceptions.EntityAlreadyExistsException:
-        return
+    with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_open_id_connect_provider(Url=url, ClientIDList=[_AUDIENCE])
+    known = (one["Arn"] for one in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"])
+    arn = next(one for one in known if one.endswith(f":oidc-provider/{name}"))
     trust = {
         "Effect": "Allow",
         "Principal": {"Federated": arn},
@@ -75,11 +76,11 @@ def _pods(iam: Any, url: str) -> None:
 
 
 def _role(iam: Any, name: str, trust: dict[str, Any], allowed: dict[str, Any]) -> None:
-    try:
+    """One that is there stays as it is, with the policies that it has; one without any was not finished."""
+    with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trust))
+    if not iam.list_role_policies(RoleName=name)["PolicyNames"]:
         iam.put_role_policy(RoleName=name, PolicyName="data", PolicyDocument=_policy(allowed))
-    except iam.exceptions.EntityAlreadyExistsException:
-        pass
 
 
 def _policy(statement: dict[str, Any]) -> str:

@@ -34,6 +34,8 @@ def main() -> int:
             settings = environment(base, Path(scratch), os.environ)
         except Problem as problem:
             return _failed(base, f"{problem.reason}: {problem.message}")
+        except (OSError, ValueError) as error:
+            return _failed(base, f"InputUnreadable: {type(error).__name__}: {error}")
         code = _run(command(settings), {**os.environ, **settings})
         if code == 0:
             _hand_over(base)
@@ -55,7 +57,7 @@ def environment(base: Path, scratch: Path, environ: Mapping[str, str]) -> dict[s
         "MILLRACE_RUN_ID": "sagemaker",
         "MILLRACE_NODES": str(len(hosts)),
         "MILLRACE_NODE_RANK": str(hosts.index(group.get("current_host", hosts[0]))),
-        "MILLRACE_PROCS_PER_NODE": environ.get("SM_NUM_GPUS") or "1",
+        "MILLRACE_PROCS_PER_NODE": environ.get("SM_NUM_GPUS") or str(_gpus() or 1),
         "MASTER_ADDR": hosts[0] if len(hosts) > 1 else "127.0.0.1",
         "MASTER_PORT": str(PORT),
         "MILLRACE_OUTPUT_DIR": str(base / "output/data"),
@@ -64,6 +66,11 @@ def environment(base: Path, scratch: Path, environ: Mapping[str, str]) -> dict[s
         "MILLRACE_PARAMETERS": json.dumps(_parameters(base)),
         "MILLRACE_TERMINATION_LOG": str(scratch / "termination-log"),
     }
+
+
+def _gpus(devices: Path = Path("/dev")) -> int:
+    """SageMaker tells no container how many it has; its own toolkit counts them, too."""
+    return len(list(devices.glob("nvidia[0-9]*")))
 
 
 def command(settings: Mapping[str, str]) -> list[str]:
@@ -105,8 +112,9 @@ def _as_text(files: list[Path], target: Path) -> Path:
 
 def _lines(path: Path) -> Iterator[str]:
     if path.suffix in _CONVERSATIONS:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            yield conversation(line, f"{path.name}, line {number}")
+        with path.open(encoding="utf-8", newline="\n") as lines:  # no other character ends a line of JSON
+            for number, line in enumerate(lines, 1):
+                yield conversation(line, f"{path.name}, line {number}")
     elif path.suffix in _TEXT:
         yield path.read_text(encoding="utf-8")
     else:
@@ -156,9 +164,12 @@ def _hand_over(base: Path) -> None:
 
 
 def _last_words(path: Path) -> str:
-    if not path.exists():
+    try:
+        told = _read(path)
+    except ValueError:
         return ""
-    told = _read(path)
+    if not told:
+        return ""
     return f"{told.get('reason')}: {told.get('message')}"
 
 

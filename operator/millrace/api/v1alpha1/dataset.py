@@ -204,7 +204,7 @@ class Conversations(Model):
 class S3Target(Model):
     """A folder in S3."""
 
-    uri: S3Uri = Field(description="The folder; each digest gets a folder of its own in it.")
+    uri: S3Uri = Field(max_length=512, description="The folder; each digest gets a folder of its own in it.")
     kms_key_id: KmsKeyID | None = Field(
         default=None, alias="kmsKeyID", description="KMS key to encrypt with; the bucket's own encryption by default."
     )
@@ -213,7 +213,7 @@ class S3Target(Model):
 class Publish(Model):
     """Where the checked content is put for its consumers; exactly one member is set."""
 
-    model_config = {"json_schema_extra": cel(exactly_one(*TARGETS))}
+    model_config = {"json_schema_extra": cel(exactly_one(*TARGETS), same_member(*TARGETS))}
 
     claim: ClaimPath | None = Field(
         default=None, description="A folder on a PersistentVolumeClaim; each digest gets a folder of its own in it."
@@ -240,6 +240,21 @@ class DatasetSpec(AccountSpec):
             (
                 "!has(self.accountRef) || has(self.source.s3) || (has(self.publish) && has(self.publish.s3))",
                 "`accountRef` goes with `source.s3` or `publish.s3`",
+            ),
+            (
+                "has(self.accountRef) == has(oldSelf.accountRef) && "
+                "(!has(self.accountRef) || self.accountRef.name == oldSelf.accountRef.name)",
+                "`accountRef` may not change: what was published in the account before would be lost; make a new object",
+            ),
+            (
+                "!has(oldSelf.publish) || !has(oldSelf.publish.s3) || has(self.publish)",
+                "`publish` with `s3` may not be taken away: nobody would know where to sweep; make a new object",
+            ),
+            (
+                "!has(self.source.s3) || !has(self.publish) || !has(self.publish.s3) || "
+                "!(self.publish.s3.uri + '/').startsWith("
+                "self.source.s3.uri.endsWith('/') ? self.source.s3.uri : self.source.s3.uri + '/')",
+                "`publish.s3.uri` may not lie in `source.s3.uri`: what is published would be read again",
             ),
             ("!has(self.split) || has(self.publish)", "`split` needs `publish`: the parts are written there"),
             ("!has(self.columns) || self.format != 'text'", "`columns` may not be set for format text"),

@@ -165,6 +165,7 @@ class SageMakerHost:
         if found["ModelPackageStatus"] != "Failed":
             raise PackageNotReady(f"SageMaker puts the algorithm's model into package {name}: {found['ModelPackageStatus']}")
         checks = found["ModelPackageStatusDetails"]["ValidationStatuses"]
+        await account.remove("sagemaker", "DeleteModelPackage", ModelPackageName=name)  # so that it can be tried again
         why = next((check["FailureReason"] for check in checks if check.get("FailureReason")), "SageMaker does not say why")
         raise Refused(f"SageMaker could not put the algorithm's model into package {name}: {why}")
 

@@ -1,14 +1,12 @@
-"""What the contract suite has to know of a backend; a new backend joins with one adapter in ADAPTERS."""
+"""What the contract suite has to know of a backend, and the backends that make things in the cluster itself."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from millrace.engine.backend import Backend
 from millrace.engine.controller import Pass
-from millrace.kube.client import Client
 from millrace.kube.resources import DEPLOYMENTS, JOBS, PODS, Resource
 from millrace_controllers.dataset.backends.kubernetes import KubernetesDataset
 from millrace_controllers.modelendpoint import models
@@ -16,30 +14,43 @@ from millrace_controllers.modelendpoint.backends.kubernetes import KubernetesSer
 from millrace_controllers.trainingjob.backends.kubernetes import KubernetesTrainer
 from support.cluster import DATASETS, MODEL_ENDPOINTS, TRAINING_JOBS, WRITE_MODEL, children, model_endpoint, training_job
 
+from .places import InCluster, Place
+
 Object = dict[str, Any]
+QUICK, ENDLESS = "quick", "endless"
+
+
+class Deleting(Protocol):
+    """What the suite calls of every backend's port as it is; how a thing is made differs."""
+
+    async def delete(self, ctx: Pass) -> bool:
+        """Take everything down; True when nothing is left."""
+        ...
 
 
 @dataclass(frozen=True)
 class Adapter:
     """One backend of one kind.
 
-    `quick` ends well by itself, `endless` does not end; `wanted` gives what `create` is told to make. `things` names what exists
-    outside for an object (name: identity), `vanish` takes it away behind the operator's back. `create_verb` and `create_resource`
-    are the API call that makes the thing, for faults to hit; `missing` is what a refusal of that call must name.
+    `quick` ends well by itself, `endless` runs until it is taken down; the manifests have these names. `create` makes what a pass
+    would make. `things` names what was made outside for an object (name: identity), `running` those of them that run or cost;
+    `vanish` takes them away behind the operator's back. `created_by` is the call that makes the thing, for faults to hit;
+    `missing` is what a refusal of that call must name.
     """
 
     name: str
-    backend: Backend[Any, Any]
+    place: type[Place]
+    backend: Deleting
     resource: Resource
     done: str
-    running: str
-    quick: Callable[[str, str], Object]
-    endless: Callable[[str, str], Object]
-    wanted: Callable[[Pass, Any], Any]
-    things: Callable[[Client, Object], Awaitable[dict[str, str]]]
-    vanish: Callable[[Client, Object], Awaitable[None]]
-    create_verb: str
-    create_resource: str
+    runs: str
+    quick: Callable[[str], Object]
+    endless: Callable[[str], Object]
+    create: Callable[[Pass], Awaitable[None]]
+    things: Callable[[Place, Object], Awaitable[dict[str, str]]]
+    running: Callable[[Place, Object], Awaitable[dict[str, str]]]
+    vanish: Callable[[Place, Object], Awaitable[None]]
+    created_by: tuple[str, str]
     missing: str
     deadline: Callable[[Object], None] | None = None
     """Puts a deadline of two seconds into a manifest; None where the kind has none."""
@@ -50,37 +61,50 @@ def uids(found: Iterable[Object]) -> dict[str, str]:
     return {o["metadata"]["name"]: o["metadata"]["uid"] for o in found}
 
 
-async def jobs_of(client: Client, obj: Object) -> dict[str, str]:
-    return uids(await children(client, JOBS, obj))
+async def jobs_of(place: Place, obj: Object) -> dict[str, str]:
+    return uids(await children(place.client, JOBS, obj))
 
 
-async def workers_of(client: Client, obj: Object) -> dict[str, str]:
+async def workers_of(place: Place, obj: Object) -> dict[str, str]:
     """The Jobs that do a Dataset's work; those that read it back come after them."""
-    return uids(await children(client, JOBS, obj, role="worker"))
+    return uids(await children(place.client, JOBS, obj, role="worker"))
 
 
-async def delete_jobs(client: Client, obj: Object) -> None:
+async def delete_jobs(place: Place, obj: Object) -> None:
     """As somebody with kubectl would."""
-    for name in await jobs_of(client, obj):
-        await client.delete(JOBS, obj["metadata"]["namespace"], name)
+    for name in await jobs_of(place, obj):
+        await place.client.delete(JOBS, obj["metadata"]["namespace"], name)
 
 
-async def pods_of(client: Client, obj: Object) -> dict[str, str]:
-    return uids(await children(client, PODS, obj))
+async def pods_of(place: Place, obj: Object) -> dict[str, str]:
+    return uids(await children(place.client, PODS, obj))
 
 
-async def serving_of(client: Client, obj: Object) -> dict[str, str]:
+async def serving_of(place: Place, obj: Object) -> dict[str, str]:
     """Deployments that ask for pods."""
-    return uids(d for d in await children(client, DEPLOYMENTS, obj) if d["spec"]["replicas"])
+    return uids(d for d in await children(place.client, DEPLOYMENTS, obj) if d["spec"]["replicas"])
 
 
-async def delete_deployments(client: Client, obj: Object) -> None:
+async def delete_deployments(place: Place, obj: Object) -> None:
     """As somebody with kubectl would."""
-    for name in await serving_of(client, obj):
-        await client.delete(DEPLOYMENTS, obj["metadata"]["namespace"], name)
+    for name in await serving_of(place, obj):
+        await place.client.delete(DEPLOYMENTS, obj["metadata"]["namespace"], name)
 
 
-def _training_deadline(manifest: Object) -> None:
+async def create_training(ctx: Pass) -> None:
+    await KubernetesTrainer().create(ctx, ())
+
+
+async def create_dataset(ctx: Pass) -> None:
+    backend = KubernetesDataset()
+    await backend.create(ctx, (await backend.observe(ctx)).fingerprint)
+
+
+async def create_server(ctx: Pass) -> None:
+    await KubernetesServer().create(ctx, models.target(ctx.spec, ctx.status, lambda _: None))
+
+
+def training_deadline(manifest: Object) -> None:
     manifest["spec"]["limits"] = {"maxRuntimeSeconds": 2}
 
 
@@ -98,51 +122,54 @@ def _dataset(ns: str, name: str, size: int) -> Object:
     }
 
 
-ADAPTERS = (
+IN_CLUSTER = (
     Adapter(
         name="TrainingJob on kubernetes",
+        place=InCluster,
         backend=KubernetesTrainer(),
         resource=TRAINING_JOBS,
         done="Succeeded",
-        running="Running",
-        quick=lambda ns, name: training_job(ns, name, WRITE_MODEL),
-        endless=lambda ns, name: training_job(ns, name, f'[ "$MILLRACE_ATTEMPT" = 1 ] && sleep 600; {WRITE_MODEL}'),
-        wanted=lambda _ctx, _observed: (),
+        runs="Running",
+        quick=lambda ns: training_job(ns, QUICK, WRITE_MODEL),
+        endless=lambda ns: training_job(ns, ENDLESS, f'[ "$MILLRACE_ATTEMPT" = 1 ] && sleep 600; {WRITE_MODEL}'),
+        create=create_training,
         things=jobs_of,
+        running=jobs_of,
         vanish=delete_jobs,
-        create_verb="create",
-        create_resource="jobs",
+        created_by=("create", "jobs"),
         missing="jobs.batch",
-        deadline=_training_deadline,
+        deadline=training_deadline,
     ),
     Adapter(
         name="Dataset on kubernetes",
+        place=InCluster,
         backend=KubernetesDataset(),
         resource=DATASETS,
         done="Published",
-        running="Reading",
-        quick=lambda ns, name: _dataset(ns, name, 2_000),
-        endless=lambda ns, name: _dataset(ns, name, 2_000_000_000),
-        wanted=lambda _ctx, observed: observed.fingerprint,
+        runs="Reading",
+        quick=lambda ns: _dataset(ns, QUICK, 2_000),
+        endless=lambda ns: _dataset(ns, ENDLESS, 2_000_000_000),
+        create=create_dataset,
         things=workers_of,
+        running=workers_of,
         vanish=delete_jobs,
-        create_verb="create",
-        create_resource="jobs",
+        created_by=("create", "jobs"),
         missing="jobs.batch",
     ),
     Adapter(
         name="ModelEndpoint on kubernetes",
+        place=InCluster,
         backend=KubernetesServer(),
         resource=MODEL_ENDPOINTS,
         done="Serving",
-        running="Loading",
-        quick=model_endpoint,
-        endless=lambda ns, name: model_endpoint(ns, name, "sleep 600"),
-        wanted=lambda ctx, _observed: models.target(ctx.spec, ctx.status, lambda _: None),
+        runs="Loading",
+        quick=lambda ns: model_endpoint(ns, QUICK),
+        endless=lambda ns: model_endpoint(ns, ENDLESS, "sleep 600"),
+        create=create_server,
         things=serving_of,
+        running=serving_of,
         vanish=delete_deployments,
-        create_verb="apply",
-        create_resource="deployments",
+        created_by=("apply", "deployments"),
         missing="deployments.apps",
     ),
 )

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 
 import burst
 import clients
+import cloud
 import idle
 import report
 import serving
@@ -41,6 +42,7 @@ PARTS: dict[str, tuple[Measure, Callable[[Object], list[report.Row]]]] = {
     "d": (lambda world, o: steps.measure(world, o.steps, o.rounds), steps.rows),
     "e": (lambda world, o: throughput.measure(world, o.megabytes, o.rounds), throughput.rows),
     "fg": (lambda world, o: serving.measure(world, o.rounds), serving.rows),
+    "aws": (lambda world, o: cloud.measure(world, o.objects), cloud.rows),
     "clients": (lambda world, o: clients.measure(world, o.objects, o.rounds), clients.rows),
 }
 
@@ -49,7 +51,7 @@ def parsed(arguments: list[str]) -> Chosen:
     """The command line; an unknown part is refused."""
     parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts to measure, of {','.join(PARTS)}")
-    parser.add_argument("--objects", type=int, default=1000, help="TrainingJobs posted at once (a), Jobs posted (clients)")
+    parser.add_argument("--objects", type=int, default=1000, help="TrainingJobs posted at once (a, aws), Jobs posted (clients)")
     parser.add_argument("--idle", type=int, default=10_000, help="idle TrainingJobs (b, c)")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions of (a), (d), (e), (f) and clients")
     parser.add_argument("--steps", type=int, default=400, help="training steps of a run of (d)")

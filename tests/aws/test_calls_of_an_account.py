@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import logging
 import time
 
@@ -10,6 +12,7 @@ import pytest
 
 from millrace.aws import errors, sessions
 from millrace.aws.pace import FASTEST
+from millrace.telemetry.logs import JsonFormatter, bound
 from millrace_local_aws import LocalAws
 from support.aws import ACCOUNT, CLUSTER, ROLE, a_cloud, account_of, allowing, cloud_account, make_role, trust_policy
 
@@ -227,3 +230,21 @@ async def test_what_hardly_changes_is_read_once_in_its_time_and_what_is_not_ther
         assert (await account.known("x", 60, read), reads) == ({"a": 1}, 2)
         now += 1
         assert await account.known("x", 60, read) == {"a": 2}
+
+
+async def test_the_log_of_a_call_names_the_object_that_it_was_made_for(aws: LocalAws) -> None:
+    """Calls are made on threads, which do not have the pass's context by themselves."""
+    told = io.StringIO()
+    handler, logger = logging.StreamHandler(told), logging.getLogger("millrace.aws.calls")
+    handler.setFormatter(JsonFormatter())
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        async with a_cloud(aws) as cloud:
+            with bound(kind="TrainingJob", name="gpt"):
+                await account_of(cloud, cloud_account()).call("sqs", "CreateQueue", QueueName="q")
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    line = next(json.loads(line) for line in told.getvalue().splitlines() if "sqs:CreateQueue" in line)
+    assert (line["kind"], line["name"]) == ("TrainingJob", "gpt")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from millrace_controllers.modelendpoint.hosting import BACKEND
+from millrace_controllers.modelendpoint.observed import Stage
 from support import hosting
 from support.aws import ACCOUNT, allowing
 from support.hosting import FIRST, SECOND, AwsClock, Killed, World, a_world
@@ -453,6 +455,15 @@ async def test_a_denied_call_is_named_and_it_goes_on_when_it_is_granted(aws: Loc
         iam.put_role_policy(RoleName="millrace", PolicyName="allowed", PolicyDocument=allowing("*"))
         await world.until("Serving")
         assert {len(names) for names in world.left().values()} == {1}
+
+
+async def test_an_endpoint_that_goes_while_it_is_looked_at_is_gone(aws: LocalAws) -> None:
+    async with a_world(aws) as world:
+        await world.once()
+        unnoted = World(aws, world.cloud)
+        aws.admin.add_fault("error", service="sagemaker", operation="ListTags", code="ResourceNotFound", status=400, times=2)
+        assert (await BACKEND.observe(unnoted.a_pass())).stage is Stage.MISSING
+        assert (await BACKEND.observe(unnoted.a_pass())).stage is Stage.CREATING
 
 
 async def test_an_endpoint_that_vanished_is_made_again(aws: LocalAws) -> None:

@@ -8,6 +8,7 @@ raises the errors of aws/errors.py; those that a backend does not handle go thro
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from concurrent.futures import Executor
@@ -171,7 +172,8 @@ class Account:
             async with asyncio.timeout(deadline):
                 if listening:
                     return await in_daemon_thread(work)
-                return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+                told = contextvars.copy_context()
+                return await asyncio.get_running_loop().run_in_executor(self.executor, told.run, work)
         except TimeoutError:
             raise failures.unreachable(Where(service, operation), f"no answer in {deadline:g} s") from None
 

@@ -27,6 +27,7 @@ class Pace:
     def __init__(self, now: float) -> None:
         self.rate = FASTEST
         self._free_at = now
+        self._began = now
         self._served: deque[float] = deque()
         self._cut_at: float | None = None
         self._grown_at = now
@@ -43,6 +44,8 @@ class Pace:
     def take(self, now: float) -> float:
         """Take the next turn; gives the seconds to wait for it."""
         self._grow(now)
+        if now - self._free_at > _WINDOW:
+            self._began = now
         wait = self.wait(now)
         self._free_at = max(self._free_at, now) + 1.0 / self.rate
         return wait
@@ -57,10 +60,14 @@ class Pace:
         """A call was throttled. Answers to calls that were under way at the last cut say nothing new."""
         if self._cut_at is not None and now - self._cut_at < _BETWEEN_CUTS:
             return
-        recent = (1 + sum(1 for at in self._served if at >= now - _WINDOW)) / _WINDOW
+        recent = (1 + sum(1 for at in self._served if at >= now - _WINDOW)) / self._window(now)
         self.rate = max(SLOWEST, min(self.rate * _CUT, max(recent, self.rate * _DEEPEST_CUT)))
         self._cut_at = self._grown_at = now
         self._free_at = max(self._free_at, now + 1.0 / self.rate)
+
+    def _window(self, now: float) -> float:
+        """Seconds that calls have been made in: less than the whole window soon after a first call, or a rest."""
+        return min(_WINDOW, max(1.0, now - self._began))
 
     def _grow(self, now: float) -> None:
         if self._cut_at is None:

@@ -87,6 +87,20 @@ def test_nearly_all_of_a_quota_is_used_and_little_is_refused(quota: float, share
     assert server.refused <= 0.1 * server.served
 
 
+@pytest.mark.parametrize("rest", [0.0, 600.0], ids=["the first calls", "the first calls after a rest"])
+def test_a_quota_is_found_without_falling_far_below_it(rest: float) -> None:
+    """A rate that was served for a second is no rate of five."""
+
+    async def work() -> Server:
+        world = World(10.0)
+        if rest:
+            await world.call_for(30)
+            await asyncio.sleep(rest)
+        return await world.call_for(30)
+
+    assert in_virtual_time(work()).served >= 0.95 * 10 * 30
+
+
 def test_a_quota_that_grows_is_found_within_two_minutes() -> None:
     async def work() -> Server:
         world = World(1.0)

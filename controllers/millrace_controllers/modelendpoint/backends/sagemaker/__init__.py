@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from millrace.api.v1alpha1.modelendpoint import Probe, ProbeExpectation
 from millrace.aws import hub as cards
 from millrace.aws import naming, tags
-from millrace.aws.errors import CallError, InUse, QuotaExceeded
+from millrace.aws.errors import CallError, InUse, NotFound, QuotaExceeded
 from millrace.aws.listing import Listed
 from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Refused
@@ -73,8 +73,11 @@ class SageMakerHost:
         found = await account.find("sagemaker", "DescribeEndpoint", EndpointName=name)
         if found is None:
             return Hosted(name)
-        if ctx.status.get("externalID") != found["EndpointArn"]:
-            await self._claim(ctx, account, found)
+        try:
+            if ctx.status.get("externalID") != found["EndpointArn"]:
+                await self._claim(ctx, account, found)
+        except NotFound:  # it went between two calls
+            return Hosted(name)
         return hosted(found, await self._variant(account, found))
 
     async def _variant(self, account: Account, found: Object) -> Object:
@@ -87,9 +90,10 @@ class SageMakerHost:
         """Name of an endpoint that an earlier object of this name left."""
         listed = await account.items("sagemaker", "ListEndpoints", "Endpoints", NameContains=f"{ctx.name.replace('.', '-')}-")
         for found in (e for e in listed if _made_for(ctx.name, e["EndpointName"])):
-            marks = await self._tags(account, found["EndpointArn"])
-            if _is_heir(ctx, account, marks):
-                return str(found["EndpointName"])
+            with contextlib.suppress(NotFound):
+                marks = await self._tags(account, found["EndpointArn"])
+                if _is_heir(ctx, account, marks):
+                    return str(found["EndpointName"])
         return None
 
     async def _claim(self, ctx: Pass, account: Account, found: Object) -> None:

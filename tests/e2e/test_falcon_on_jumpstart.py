@@ -63,13 +63,6 @@ def changed(name: str, **parameters: Any) -> Object:
 
 
 @pytest.fixture
-async def ns(client: Client) -> AsyncIterator[str]:
-    """A namespace of the test's own."""
-    async with cluster.namespace(client, prefix="e2e") as name:
-        yield name
-
-
-@pytest.fixture
 async def aws(ns: str, tmp_path: Path) -> AsyncIterator[Aws]:
     async with cloud.local_aws(ns, tmp_path) as made:
         yield made

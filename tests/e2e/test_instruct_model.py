@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,13 +14,6 @@ from support.cluster import MODEL_ENDPOINTS, condition, reaches
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 Object = dict[str, Any]
-
-
-@pytest.fixture
-async def ns(client: Client) -> AsyncIterator[str]:
-    """A namespace of the test's own."""
-    async with cluster.namespace(client, prefix="e2e") as name:
-        yield name
 
 
 def instruct(ns: str) -> Object:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from millrace.kube.client import Client
-from support import cloud, cluster, examples
+from support import cloud, examples
 from support.cloud import Aws
 from support.cluster import CLOUD_ACCOUNTS, DATASETS, MODEL_ENDPOINTS, TRAINING_JOBS, condition, gone, reaches
 
@@ -22,13 +22,6 @@ Object = dict[str, Any]
 FOLDER = "examples/15-marketplace-finetuning/overlays/local"
 BUCKET = "tuning-111122223333"
 CLASSES = ("very negative", "negative", "neutral", "positive", "very positive")
-
-
-@pytest.fixture
-async def ns(client: Client) -> AsyncIterator[str]:
-    """A namespace of the test's own."""
-    async with cluster.namespace(client, prefix="e2e") as name:
-        yield name
 
 
 @pytest.fixture

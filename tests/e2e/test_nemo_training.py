@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -19,13 +18,6 @@ Object = dict[str, Any]
 OVERLAY = "examples/17-nemo-training-eks/overlays/local"
 JOB, CLAIM, RESULTS = "gpt3-126m", "fsx-shared", "results/gpt3-126m"
 LONG = 240.0
-
-
-@pytest.fixture
-async def ns(client: Client) -> AsyncIterator[str]:
-    """A namespace of the test's own."""
-    async with cluster.namespace(client, prefix="e2e") as name:
-        yield name
 
 
 async def example(steps: int, *, every: int, **parameters: str) -> list[Object]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
+
 from millrace.kube.client import Client
+from millrace.kube.errors import ApiError
 from millrace.kube.resources import Resource, of_kind
 from support import cluster
 
@@ -33,3 +36,11 @@ async def tried(client: Client, ns: str, manifest: Object) -> None:
     resource: Resource = of_kind(cluster.KINDS[manifest["kind"]].kind)
     path = resource.path(ns)
     await client.raw("POST", path, manifest, dryRun="All", fieldValidation="Strict")
+
+
+async def is_refused(client: Client, manifest: Object, message: str) -> None:
+    """At apply time, and the message says why."""
+    with pytest.raises(ApiError) as refused:
+        await tried(client, "default", manifest)
+    assert refused.value.status in {400, 422}
+    assert message in refused.value.message

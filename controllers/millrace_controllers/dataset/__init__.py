@@ -1,7 +1,7 @@
 """Dataset: reads, checks and publishes content under its digest."""
 
 from millrace.api.v1alpha1.dataset import KIND, DatasetSpec
-from millrace.aws.resolve import ACCOUNTS
+from millrace.aws.resolve import ACCOUNTS, account_name
 from millrace.engine.cache import Key
 from millrace.engine.controller import Controller, Object, Rule
 from millrace.engine.settings import Settings
@@ -14,7 +14,7 @@ def _references(obj: Object) -> tuple[Key, ...]:
     spec, namespace = obj["spec"], obj["metadata"]["namespace"]
     if "s3" not in spec["source"] and "s3" not in (spec.get("publish") or {}):
         return ()
-    return (Key(ACCOUNTS, namespace, (spec.get("accountRef") or {}).get("name", "default")),)
+    return (Key(ACCOUNTS, namespace, account_name(obj)),)
 
 
 def _preview(obj: Object, settings: Settings) -> list[Object]:

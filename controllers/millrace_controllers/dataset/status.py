@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace.engine import reasons
-from millrace.engine.conditions import held, is_true, unharmed
+from millrace.engine.conditions import is_true, still, unharmed
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
 from millrace_controllers.dataset.plan import Observed, SourceNotFound
@@ -270,7 +270,7 @@ def explain(obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
     """Conditions for the errors that only this kind can name. What was published stays so without its source."""
     if not isinstance(error, SourceNotFound):
         return unharmed(obj, "Ready", error)
-    waits = Verdict("Reconciling", "True", SOURCE_NOT_FOUND.name, error.message)
+    name, message = SOURCE_NOT_FOUND.name, error.message
     if is_true(obj, "Ready") and obj["status"].get("splits"):
-        return (*(v for v in held(obj["status"]) if v.type != "Reconciling"), waits)
-    return Verdict("Ready", "False", SOURCE_NOT_FOUND.name, error.message), waits
+        return still(obj, name, message)
+    return Verdict("Ready", "False", name, message), Verdict("Reconciling", "True", name, message)

@@ -1,7 +1,7 @@
 """ModelEndpoint: serves a model, asks each pod a golden question, rolls over without a failed request."""
 
 from millrace.api.v1alpha1.modelendpoint import KIND, ModelEndpointSpec
-from millrace.aws.resolve import ACCOUNTS
+from millrace.aws.resolve import ACCOUNTS, account_name
 from millrace.engine.cache import Key
 from millrace.engine.controller import Controller, Object, Rule
 from millrace.engine.settings import Settings
@@ -17,7 +17,7 @@ def _references(obj: Object) -> tuple[Key, ...]:
     model = (spec.get("model") or {}).get("trainingJobRef")
     made = [Key("trainingjobs", namespace, model["name"])] if model else []
     if spec.get("sageMaker"):
-        made.append(Key(ACCOUNTS, namespace, (spec.get("accountRef") or {}).get("name", "default")))
+        made.append(Key(ACCOUNTS, namespace, account_name(obj)))
     return tuple(made)
 
 

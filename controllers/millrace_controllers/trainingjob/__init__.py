@@ -1,7 +1,7 @@
 """TrainingJob: one bounded run that makes a model."""
 
 from millrace.api.v1alpha1.trainingjob import KIND, TrainingJobSpec
-from millrace.aws.resolve import ACCOUNTS
+from millrace.aws.resolve import ACCOUNTS, account_name
 from millrace.engine.cache import Key
 from millrace.engine.controller import Controller, Object, Rule
 from millrace.engine.settings import Settings
@@ -14,7 +14,7 @@ from millrace_controllers.trainingjob.backends.sagemaker import permissions, pre
 def _references(obj: Object) -> tuple[Key, ...]:
     namespace, spec = obj["metadata"]["namespace"], obj["spec"]
     names = [i["datasetRef"]["name"] for i in spec.get("inputs") or () if i.get("datasetRef")]
-    account = [(spec.get("accountRef") or {}).get("name", "default")] if "sageMaker" in spec else []
+    account = [account_name(obj)] if "sageMaker" in spec else []
     return (*(Key("datasets", namespace, n) for n in names), *(Key(ACCOUNTS, namespace, n) for n in account))
 
 

@@ -3,7 +3,6 @@ pod; and a second time changes nothing."""
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from local_aws_support import allow, document, refused
 from millrace_local_aws import LocalAws
 from millrace_local_aws.__main__ import main
 from millrace_local_aws.seed import seed
+from support.tokens import unsigned
 
 ACCOUNT = "111122223333"
 TUNER = "arn:aws:sagemaker:us-east-1:999999999999:algorithm/film-tuner"
@@ -44,8 +44,7 @@ def test_a_seeded_account_has_subscribed_to_an_algorithm_whose_container_serves_
 
 def test_pods_of_the_cluster_that_it_runs_in_may_be_somebody(aws: LocalAws, tmp_path: Path) -> None:
     def token(**claims: object) -> str:
-        parts = ({}, {"iss": "https://cluster.test", "exp": 4e9, "sub": "system:serviceaccount:team:default", **claims}, {})
-        return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+        return unsigned(iss="https://cluster.test", exp=4e9, sub="system:serviceaccount:team:default", **claims)
 
     own = tmp_path / "token"
     own.write_text(token(aud=["https://cluster.test"]))

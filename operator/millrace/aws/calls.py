@@ -20,6 +20,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 
 from millrace.aws import failures
 from millrace.aws.errors import CallError, Invalid, NoCredentials, Unavailable, Where
+from millrace.aws.identity import Identity
 from millrace.aws.sessions import Sessions
 
 Answer = dict[str, Any]
@@ -28,6 +29,11 @@ Observer = Callable[[str, str, str, float], None]
 log = logging.getLogger(__name__)
 _MOST_BYTES = 1024 * 1024
 _READS = ("Describe", "List", "Get", "Head", "Receive", "BatchGet", "Search", "AssumeRole")
+
+
+def as_user(region: str, endpoint_url: str = "") -> Caller:
+    """Who calls with the credentials of whoever runs the command: botocore's own chain, and no role."""
+    return Caller(Sessions(Identity(region, endpoint_url=endpoint_url), connections=2), lambda *_: None, lambda *_: None)
 
 
 class Caller:

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from millrace.aws import hub
-from millrace.aws.calls import Caller
-from millrace.aws.identity import Identity
-from millrace.aws.sessions import Sessions
+from millrace.aws.calls import as_user
 
 Object = dict[str, Any]
 
@@ -17,8 +15,7 @@ class Search:
     """One Region's hub. Raises CallError."""
 
     def __init__(self, region: str, endpoint_url: str = "") -> None:
-        sessions = Sessions(Identity(region, endpoint_url=endpoint_url), connections=2)
-        self._caller = Caller(sessions, lambda *_: None, lambda *_: None)
+        self._caller = as_user(region, endpoint_url)
 
     def models(self, word: str, most: int) -> Iterator[Object]:
         """Cards of the newest versions of models whose name has the word, as the listing orders them; `most` at the most."""

@@ -9,11 +9,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from millrace.aws.calls import Caller
+from millrace.aws.calls import as_user
 from millrace.aws.errors import NotFound
-from millrace.aws.identity import Identity
 from millrace.aws.places import CloudLog
-from millrace.aws.sessions import Sessions
 
 Object = dict[str, Any]
 _PAGE = 10_000
@@ -24,8 +22,7 @@ class Reader:
     """Logs of one region. Raises CallError."""
 
     def __init__(self, region: str, endpoint_url: str = "") -> None:
-        sessions = Sessions(Identity(region, endpoint_url=endpoint_url), connections=2)
-        self._caller = Caller(sessions, lambda *_: None, lambda *_: None)
+        self._caller = as_user(region, endpoint_url)
 
     async def _call(self, service: str, operation: str, **parameters: Any) -> Object:
         return await asyncio.to_thread(self._caller.call, service, operation, parameters)

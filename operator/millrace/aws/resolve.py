@@ -19,6 +19,11 @@ WITHIN_BUDGET = "WithinBudget"
 """Condition of a CloudAccount: False once the month has cost more than its budget."""
 
 
+def account_name(obj: Object) -> str:
+    """Name of the CloudAccount that an object uses, as the API server gives it; of a parsed spec `account` is the same."""
+    return str((obj["spec"].get("accountRef") or {}).get("name") or "default")
+
+
 @dataclass(frozen=True)
 class Resolved:
     """Who to be, and how the account stands."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from millrace.aws import costs
 from millrace.aws.costs import Estimate
-from millrace.aws.resolve import ACCOUNTS
+from millrace.aws.resolve import ACCOUNTS, account_name
 from millrace.cli.cluster import Connection, kind_named
 from millrace.data.prices import Prices
 from millrace.engine.controller import Controller
@@ -19,11 +19,6 @@ from millrace.kube.errors import ApiError
 from millrace.kube.resources import of_kind
 
 Object = dict[str, Any]
-
-
-def account_name(obj: Object) -> str:
-    """The CloudAccount that an object uses."""
-    return str((obj["spec"].get("accountRef") or {}).get("name") or "default")
 
 
 async def region_of(connection: Connection | None, obj: Object, planned: Iterable[Object]) -> str | None:

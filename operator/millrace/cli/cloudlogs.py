@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from millrace.aws.errors import CallError, Denied, NoCredentials
+from millrace.aws.errors import CallError
 from millrace.aws.places import CloudLog
 from millrace.aws.resolve import ACCOUNTS
 from millrace.cli.cluster import Connection, kind_named
-from millrace.cli.problems import Exit, Problem
+from millrace.cli.problems import Exit, Problem, as_yourself
 from millrace.engine.controller import Controller
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def show(
     try:
         await written(Reader(account["spec"]["region"]), wanted, account, who, tail, over if follow else None)
     except CallError as error:
-        raise Problem(error.message, _WHO if isinstance(error, (Denied, NoCredentials)) else "") from error
+        raise as_yourself(error, _WHO) from error
 
 
 async def written(

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from millrace.cli.problems import Exit, Problem
+from millrace.cli.problems import Exit, Problem, as_yourself
 
 _COLUMNS = ("MODEL", "VERSION", "TASK", "LICENCE", "EULA", "DEFAULT TYPE", "TUNABLE")
 Object = dict[str, Any]
+_WHO = "millrace hub asks as you: log in (aws sso login, AWS_PROFILE), with the permissions sagemaker:ListHubContents and "
+_WHO += "sagemaker:DescribeHubContent."
 
 
 def hub(
@@ -37,15 +39,13 @@ def _region(given: str | None) -> str:
 
 
 def _found(word: str, region: str, most: int) -> list[Object]:
-    from millrace.aws.errors import CallError, Denied, NoCredentials
+    from millrace.aws.errors import CallError
     from millrace.aws.hub_search import Search
 
     try:
         return list(Search(region, os.environ.get("AWS_ENDPOINT_URL", "")).models(word, most))
     except CallError as error:
-        who = "millrace hub asks as you: log in (aws sso login, AWS_PROFILE), with the permissions sagemaker:ListHubContents and "
-        who += "sagemaker:DescribeHubContent."
-        raise Problem(error.message, who if isinstance(error, (Denied, NoCredentials)) else "") from error
+        raise as_yourself(error, _WHO) from error
 
 
 def _table(found: list[Object]) -> str:

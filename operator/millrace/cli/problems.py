@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from millrace.aws.errors import CallError
 
 
 class Exit(IntEnum):
@@ -35,3 +39,10 @@ class Problem(Exception):
         self.message = message
         self.next_step = next_step
         self.code = code
+
+
+def as_yourself(error: CallError, who: str) -> Problem:
+    """What AWS answered to a command that calls as the user; `who` says whose credentials it needs, where they are the matter."""
+    from millrace.aws.errors import Denied, NoCredentials
+
+    return Problem(error.message, who if isinstance(error, (Denied, NoCredentials)) else "")

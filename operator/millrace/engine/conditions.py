@@ -89,8 +89,13 @@ def unharmed(obj: Mapping[str, Any], summary: str, error: BaseException) -> tupl
     """Conditions of an object that is well, for an error that passes by itself and takes nothing away from it; None otherwise."""
     if not isinstance(error, Retry) or not obj or not is_true(obj, summary):
         return None
+    return still(obj, reasons.RETRYING.name, error.message)
+
+
+def still(obj: Mapping[str, Any], reason: str, message: str) -> tuple[Verdict, ...]:
+    """What holds of an object, and that something is waited for beside it."""
     kept = (v for v in held(obj["status"]) if v.type != "Reconciling")
-    return (*kept, Verdict("Reconciling", "True", reasons.RETRYING.name, error.message))
+    return (*kept, Verdict("Reconciling", "True", reason, message))
 
 
 def for_error(summary: str, error: BaseException) -> tuple[Verdict, ...]:

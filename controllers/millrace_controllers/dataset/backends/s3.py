@@ -30,7 +30,7 @@ async def source_version(account: Account, uri: str) -> str:
         return hashlib.sha256(alone["ETag"].encode()).hexdigest()
     digest, count = hashlib.sha256(), 0
     try:
-        async for page in account.pages("s3", "ListObjectsV2", Bucket=bucket, Prefix=f"{key}/" if key else ""):
+        async for page in account.pages("s3", "ListObjectsV2", Bucket=bucket, Prefix=_below(key)):
             for item in (i for i in page.get("Contents") or () if _is_data(i["Key"], key)):
                 digest.update(f"{item['Key']}\n{item['ETag']}\n".encode())
                 count += 1
@@ -57,9 +57,7 @@ async def marked(account: Account, uri: str, owner: str) -> list[str]:
     """Folders below a place that bear an owner's mark: also those that no status ever told of."""
     bucket, key = _place(uri)
     end = f"/{_OWNERS}/{owner}"
-    return [
-        f"s3://{bucket}/{k.removesuffix(end)}" for k in await _keys(account, bucket, f"{key}/" if key else "") if k.endswith(end)
-    ]
+    return [f"s3://{bucket}/{k.removesuffix(end)}" for k in await _keys(account, bucket, _below(key)) if k.endswith(end)]
 
 
 async def sweep(account: Account, folders: Iterable[str], owner: str) -> None:
@@ -85,9 +83,14 @@ def _place(uri: str) -> tuple[str, str]:
     return bucket, key.rstrip("/")
 
 
+def _below(folder: str) -> str:
+    """What keys in a folder begin with; nothing in a bucket's own."""
+    return f"{folder}/" if folder else ""
+
+
 def _is_data(key: str, folder: str) -> bool:
     """As the worker chooses: below the folder, no folder's own object, nothing hidden."""
-    start = f"{folder}/" if folder else ""
+    start = _below(folder)
     parts = key.removeprefix(start).split("/")
     return key.startswith(start) and not any(part == "" or part.startswith(".") for part in parts)
 

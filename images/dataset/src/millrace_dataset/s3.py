@@ -179,7 +179,7 @@ def _ordered(base: Path) -> tuple[list[Path], list[Path]]:
 
 def _is_data(name: str) -> bool:
     """Folders' own objects and hidden names are none, nor is what would lie outside the folder."""
-    return bool(name) and not name.endswith("/") and not any(part == "" or part.startswith(".") for part in name.split("/"))
+    return not any(part == "" or part.startswith(".") for part in name.split("/"))
 
 
 @contextmanager

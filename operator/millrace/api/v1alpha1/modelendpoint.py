@@ -12,6 +12,7 @@ from millrace.api.common import (
     CommonStatus,
     Cost,
     Image,
+    KmsKeyID,
     Model,
     ObjectReference,
     RoleARN,
@@ -191,11 +192,9 @@ class SageMakerServing(Model):
     download_seconds: int | None = Field(default=None, ge=60, le=3600, description="Time that fetching the model may take.")
     network_isolation: bool = Field(default=False, description="The containers reach no network.")
     vpc: Vpc | None = Field(default=None, description="Networks that the containers are in; SageMaker's own when not given.")
-    kms_key_id: str | None = Field(
+    kms_key_id: KmsKeyID | None = Field(
         default=None,
         alias="kmsKeyID",
-        min_length=1,
-        max_length=2048,
         description="Key that the instances' volumes are encrypted with.",
     )
 

@@ -14,6 +14,7 @@ from millrace.api.common import (
     Cost,
     Decimal,
     Image,
+    KmsKeyID,
     Model,
     Name,
     ObjectReference,
@@ -289,7 +290,7 @@ class SageMakerTraining(Model):
     volume_gib: int = Field(default=30, alias="volumeGiB", ge=1, le=16384, description="Volume of each instance, GiB.")
     spot: Spot | None = Field(default=None, description="Use spare capacity; checkpoints go below the output.")
     vpc: Vpc | None = Field(default=None, description="The network that the instances are in.")
-    kms_key_id: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
+    kms_key_id: KmsKeyID | None = Field(
         default=None, alias="kmsKeyID", description="Key that volumes and results are encrypted with."
     )
     encrypt_traffic: bool = Field(default=False, description="Encrypt what instances send to each other.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from millrace.api.v1alpha1.modelendpoint import ModelEndpointSpec
 from millrace.aws.places import CloudLog
+from millrace.aws.resolve import account_name
 from millrace_controllers.modelendpoint import models
 from millrace_controllers.modelendpoint.backends.sagemaker import config_name, endpoint_name, requests
 
@@ -50,6 +51,6 @@ def log(obj: Object, _attempt: int | None, rank: int) -> CloudLog | None:
     """The containers' log: of the instance that wrote last, or of the one so many before it. None for pods."""
     if "sageMaker" not in obj["spec"]:
         return None
-    account = (obj["spec"].get("accountRef") or {}).get("name") or "default"
+    account = account_name(obj)
     name = ((obj.get("status") or {}).get("sageMaker") or {}).get("endpointName")
     return CloudLog(account, f"{requests.LOG_GROUP}/{name}", place=rank) if name else CloudLog(account)

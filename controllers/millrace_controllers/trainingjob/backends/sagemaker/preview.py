@@ -6,6 +6,7 @@ from typing import Any
 
 from millrace.api.v1alpha1.trainingjob import TrainingJobSpec
 from millrace.aws.places import CloudLog
+from millrace.aws.resolve import account_name
 from millrace_controllers.trainingjob.backends.sagemaker import jumpstart, request
 from millrace_controllers.trainingjob.observed import ResolvedInput
 
@@ -32,7 +33,7 @@ def log(obj: Object, attempt: int | None, rank: int) -> CloudLog | None:
     number = newest if attempt is None else attempt
     if "sageMaker" not in spec:
         return None
-    name = (spec.get("accountRef") or {}).get("name") or "default"
+    name = account_name(obj)
     if number < 1:
         return CloudLog(name)
     over = bool(status.get("completionTime")) or number <= int(status.get("endedAttempt") or 0)

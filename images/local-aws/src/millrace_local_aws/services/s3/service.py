@@ -33,30 +33,28 @@ def permit(call: Call, request: Input, action: str) -> Record:
 
 def check(call: Call, bucket: Record, action: str, arn: str) -> None:
     """In the owner's account an identity policy or the bucket's own is enough; from elsewhere the bucket's must allow."""
-    policy = bucket["configuration"].get("policy")
-    question = Question(
-        action, arn, context_of(call.world, call.principal, call.region, call.incoming.source_ip), call.principal.names()
-    )
+    policy, question = bucket["configuration"].get("policy"), _question(call, action, arn)
     own = evaluate([parsed(policy)], question) if policy else Decision.NONE
     if own is Decision.DENY:
         raise AwsError("AccessDenied", denied_message(call.principal, action, arn, Decision.DENY), 403)
     if own is Decision.ALLOW:
         return
-    decision = Decision.NONE
-    if call.account == bucket["account"]:
-        decision = decide(call.world, call.principal, question) if call.world.settings.enforce_iam else Decision.ALLOW
-    if decision is not Decision.ALLOW:
-        raise denied("s3", call.principal, action, arn, decision)
+    if call.account != bucket["account"]:
+        raise denied("s3", call.principal, action, arn, Decision.NONE)
+    check_account(call, action, arn)
 
 
 def check_account(call: Call, action: str, arn: str = "*") -> None:
-    """Of what concerns no bucket that exists."""
-    question = Question(
-        action, arn, context_of(call.world, call.principal, call.region, call.incoming.source_ip), call.principal.names()
-    )
+    """By identity policies alone, as of what concerns no bucket that exists."""
+    question = _question(call, action, arn)
     decision = decide(call.world, call.principal, question) if call.world.settings.enforce_iam else Decision.ALLOW
     if decision is not Decision.ALLOW:
         raise denied("s3", call.principal, action, arn, decision)
+
+
+def _question(call: Call, action: str, arn: str) -> Question:
+    context = context_of(call.world, call.principal, call.region, call.incoming.source_ip)
+    return Question(action, arn, context, call.principal.names())
 
 
 def _check_presigned(call: Call) -> None:

@@ -1,6 +1,9 @@
 """One claim in a folder of its own, and the worker run in this process on it."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,15 @@ from millrace_dataset.__main__ import answer
 from support.proofs import pytest_runtest_makereport
 
 __all__ = ["pytest_runtest_makereport"]
+
+SRC = Path(__file__).parents[1] / "src"
+MEASURED = """
+import sys
+from millrace_dataset.__main__ import main
+code = main()
+print(*(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+sys.exit(code)
+"""
 
 
 @pytest.fixture
@@ -39,5 +51,26 @@ def work(claims: Path) -> Callable[..., dict[str, Any]]:
             "publish": {"path": str(claims / "data" / "corpus")},
         }
         return answer(json.dumps(request | fields))
+
+    return run
+
+
+@pytest.fixture
+def measured(claims: Path) -> Callable[..., tuple[dict[str, Any], int]]:
+    """Run the worker as a process of its own: what it answers, and the most memory it held, in KiB.
+
+    By VmHWM: ru_maxrss goes on from the process that started it, which is this one and may hold more.
+    """
+
+    def run(request: dict[str, Any], **environ: str) -> tuple[dict[str, Any], int]:
+        environ |= {
+            "MILLRACE_DATASET": json.dumps(request),
+            "MILLRACE_TERMINATION_LOG": str(claims / "termination"),
+            "PYTHONPATH": str(SRC),
+        }
+        command = [sys.executable, "-c", MEASURED]
+        done = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, check=True)
+        said, kibibytes = done.stdout.splitlines()
+        return json.loads(said), int(kibibytes)
 
     return run

@@ -110,7 +110,8 @@ test-cluster: cluster-up ## Tests against the real control plane
 
 .PHONY: e2e
 e2e: cluster-up ## The examples, end to end, at test size
-	$(WITH_CLUSTER) $(PYTEST) -p no:randomly tests/e2e
+	$(WITH_CLUSTER) $(PYTEST) -n 2 -p no:randomly -m "not alone" tests/e2e
+	$(WITH_CLUSTER) $(PYTEST) -p no:randomly -m alone tests/e2e
 
 .PHONY: soak
 soak: cluster-up ## Kill the operator hundreds of times

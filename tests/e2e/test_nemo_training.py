@@ -147,6 +147,7 @@ async def test_a_run_that_cannot_go_well_says_why(client: Client, ns: str, param
     assert failed["status"]["attempt"] == 1
 
 
+@pytest.mark.alone
 @pytest.mark.proves("17.11")
 async def test_a_run_outlives_one_of_its_nodes(client: Client) -> None:
     """The node's kubelet and containers are killed; the next attempt runs on what is left."""

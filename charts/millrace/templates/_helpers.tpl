@@ -77,10 +77,3 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
-
-{{- /* Takes the weight: the hook's objects in order, gone afterwards; a failed Job stays so that its log can be read. */ -}}
-{{- define "millrace.guardHook" -}}
-helm.sh/hook: pre-delete
-helm.sh/hook-weight: {{ . | quote }}
-helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
-{{- end -}}

@@ -17,6 +17,8 @@ _DEEPEST_CUT = 0.5
 _BETWEEN_CUTS = 0.5
 _WINDOW = 5.0
 """Seconds over which the rate that was really served is measured."""
+_LATE = 0.25
+"""Seconds by which a turn may be taken late without putting off those after it: a busy program wakes late, at each of them."""
 _GROWTH = ((15.0, 0.003), (30.0, 0.03), (60.0, 0.2), (float("inf"), 0.5))
 """Growth per second, by seconds since the last throttling."""
 
@@ -47,7 +49,7 @@ class Pace:
         if now - self._free_at > _WINDOW:
             self._began = now
         wait = self.wait(now)
-        self._free_at = max(self._free_at, now) + 1.0 / self.rate
+        self._free_at = max(self._free_at, now - _LATE) + 1.0 / self.rate
         return wait
 
     def served(self, now: float) -> None:

@@ -15,7 +15,7 @@ from millrace.engine.finalizers import has_finalizer
 from millrace.engine.registry import controllers
 from millrace.kube import credentials
 from millrace.kube.client import Client
-from millrace.kube.errors import ApiError, NotFound
+from millrace.kube.errors import ApiError, Forbidden, NotFound
 from millrace.kube.resources import Resource, of_kind
 
 Object = dict[str, Any]
@@ -27,11 +27,21 @@ async def held(client: Client, resources: Iterable[Resource], namespaces: Sequen
     found: list[Object] = []
     for resource in resources:
         for namespace in namespaces or (None,):
-            try:
-                found += [o async for o in client.list_objects(resource, namespace) if has_finalizer(o)]
-            except NotFound:
-                continue
+            found += [o for o in await _listed(client, resource, namespace) if has_finalizer(o)]
     return found
+
+
+async def _listed(client: Client, resource: Resource, namespace: str | None) -> list[Object]:
+    """All of a kind. A namespace that is gone took the right to list it along: there is nothing in it."""
+    try:
+        return [o async for o in client.list_objects(resource, namespace)]
+    except NotFound:
+        return []
+    except Forbidden as error:
+        if namespace is None:
+            raise
+        sys.stdout.write(f"namespace {namespace} is passed over, for it may not be read, as when it is gone: {error}\n")
+        return []
 
 
 def refusal(objects: Sequence[Object]) -> str:

@@ -198,10 +198,10 @@ class Pass:
         self._note(resource, "apply", made)
         return made
 
-    async def delete(self, resource: Resource, child: Object, *, grace: int | None = None) -> None:
-        """Delete exactly this child; gone already is success."""
+    async def delete(self, resource: Resource, child: Object, **how: Any) -> None:
+        """Delete exactly this child; gone already is success. `how` is as for the client's `delete`."""
         metadata = child["metadata"]
-        await self.client.delete(resource, self.namespace, metadata["name"], uid=metadata["uid"], grace=grace)
+        await self.client.delete(resource, self.namespace, metadata["name"], uid=metadata["uid"], **how)
         self.wrote.append(f"delete {resource.kind} {metadata['name']}")
 
     def _note(self, resource: Resource, verb: str, made: Object) -> None:

@@ -126,10 +126,17 @@ class Client:
         return await self._call("patch", resource, "PATCH", resource.path(namespace, name), body, content=content)
 
     async def delete(
-        self, resource: Resource, namespace: str | None, name: str, *, uid: str | None = None, grace: int | None = None
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str | None = None,
+        grace: int | None = None,
+        children_first: bool = False,
     ) -> None:
-        """Delete in the background; gone already is success. With `uid` only that very object."""
-        options: Object = {"propagationPolicy": "Background"}
+        """Delete; gone already is success. With `uid` only that very object. Its children go after it, or else before it."""
+        options: Object = {"propagationPolicy": "Foreground" if children_first else "Background"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         if grace is not None:

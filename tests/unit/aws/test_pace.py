@@ -194,3 +194,25 @@ def test_a_thousand_creations_before_a_quota_of_ten_a_second_use_nearly_all_of_i
     seconds, server, done = in_virtual_time(work())
     assert len(done) == server.served == 1000
     assert seconds <= 1000 / (0.95 * 10.0)
+
+
+def test_turns_taken_late_do_not_put_off_those_after_them() -> None:
+    """A program that is busy wakes a fiftieth of a second late, each time; at ten calls a second that would be a fifth of them."""
+    pace = Pace(0.0)
+    pace.rate = 10.0
+    pace.throttled(0.0)
+    pace.rate = 10.0
+    now = 0.0
+    for _ in range(100):
+        now += pace.wait(now) + 0.02
+        pace.take(now)
+    assert now < 10.3
+
+
+def test_a_long_pause_is_not_made_up_for() -> None:
+    """A quarter of a second is; a minute's worth of calls at once would be refused."""
+    pace = Pace(0.0)
+    pace.throttled(0.0)
+    pace.rate = 10.0
+    waits = [pace.take(60.0) for _ in range(10)]
+    assert waits.count(0.0) <= 4, waits

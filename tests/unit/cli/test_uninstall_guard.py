@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
+import pytest
+
+from millrace.api.v1alpha1.dataset import KIND as DATASET
+from millrace.cli import uninstall_guard
 from millrace.cli.uninstall_guard import refusal
+from millrace.engine.finalizers import FINALIZER
+from millrace.kube.client import Client
+from millrace.kube.errors import Forbidden
+from millrace.kube.resources import Resource, of_kind
 
 
 def held(number: int) -> list[dict[str, Any]]:
@@ -23,3 +32,24 @@ def test_a_long_list_is_cut_and_counted() -> None:
     assert "job-19" in said
     assert "job-20" not in said
     assert "and 5 more" in said
+
+
+class OneNamespaceLeft:
+    """A client that may read `here` alone, as when the other namespace took its Role along."""
+
+    async def list_objects(self, resource: Resource, namespace: str | None) -> AsyncIterator[dict[str, Any]]:
+        if namespace != "here":
+            raise Forbidden(403, "Forbidden", "may not list")
+        yield {"kind": resource.kind, "metadata": {"name": "corpus", "namespace": namespace, "finalizers": [FINALIZER]}}
+
+
+async def test_a_watched_namespace_that_is_gone_holds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    client = cast(Client, OneNamespaceLeft())
+    found = await uninstall_guard.held(client, [of_kind(DATASET)], ["gone", "here"])
+    assert [o["metadata"]["name"] for o in found] == ["corpus"]
+    assert "namespace gone is passed over" in capsys.readouterr().out
+
+
+async def test_an_operator_of_all_namespaces_that_may_not_list_is_an_error() -> None:
+    with pytest.raises(Forbidden):
+        await uninstall_guard.held(cast(Client, OneNamespaceLeft()), [of_kind(DATASET)], [])

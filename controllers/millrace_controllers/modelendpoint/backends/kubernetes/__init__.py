@@ -15,7 +15,7 @@ from millrace_controllers.modelendpoint.observed import Observed, Target
 Object = dict[str, Any]
 _CHILDREN = (SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS)
 _LOST_SECONDS = 60.0
-"""A pod that is still listed this long after it should have been gone is on a node that does not answer."""
+"""A pod that is still listed this long after it should have been gone is on a node that does not answer; so is its Deployment."""
 
 
 class KubernetesServer:
@@ -55,12 +55,17 @@ class KubernetesServer:
         ctx.cache.put(DEPLOYMENTS.plural, {"apiVersion": DEPLOYMENTS.api_version, "kind": DEPLOYMENTS.kind, **found})
 
     async def delete(self, ctx: Pass) -> bool:
-        """Take everything down; True when no pod is left that may still answer."""
+        """Take everything down; True when no pod is left that may still answer.
+
+        A Deployment goes after its pods: the controllers behind it may still be about to make some.
+        """
         for resource in _CHILDREN:
             for child in ctx.children(resource):
                 if not child["metadata"].get("deletionTimestamp"):
-                    await ctx.delete(resource, child)
-        return not ctx.children(DEPLOYMENTS) and not any(_may_run(p, ctx.clock.now()) for p in ctx.children(PODS))
+                    await ctx.delete(resource, child, children_first=resource is DEPLOYMENTS)
+        now = ctx.clock.now()
+        left = [d for d in ctx.children(DEPLOYMENTS) if not _lost(d, now)]
+        return not left and not any(_may_run(p, now) for p in ctx.children(PODS))
 
     async def orphan(self, ctx: Pass) -> None:
         """Let it serve on without its object."""
@@ -73,5 +78,10 @@ class KubernetesServer:
 def _may_run(pod: Object, now: datetime) -> bool:
     if (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
         return False
-    ends = pod["metadata"].get("deletionTimestamp")
-    return ends is None or (now - datetime.fromisoformat(ends)).total_seconds() < _LOST_SECONDS
+    return not _lost(pod, now)
+
+
+def _lost(child: Object, now: datetime) -> bool:
+    """Whether it should have been gone for so long that its node must be."""
+    ends = child["metadata"].get("deletionTimestamp")
+    return ends is not None and (now - datetime.fromisoformat(ends)).total_seconds() >= _LOST_SECONDS

@@ -20,7 +20,7 @@ from millrace.cli.local.waiting import NotYet, wait_for
 
 MARK = "MILLRACE_LOCAL_STATE"
 _GO = {"GOGC": "300"}
-"""Go collects garbage when a heap has doubled. These heaps are small: that took an eighth of the API server's time on two cores."""
+"""Go collects garbage when a heap has doubled. These heaps are small: that took an eighth of the API server's time."""
 
 
 def start_time(pid: int) -> str | None:

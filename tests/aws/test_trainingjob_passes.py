@@ -245,6 +245,32 @@ async def test_deletion_waits_for_an_account_that_was_used(still: LocalAws) -> N
         assert world.jobs() != {"gpt-0a1b2c-1": "InProgress"}, "it is stopped"
 
 
+async def test_deleting_one_that_succeeded_needs_no_account(still: LocalAws) -> None:
+    async with a_world(still) as world:
+        await world.until("Succeeded")
+        world.account["status"]["conditions"][0]["status"] = "False"
+        assert (await world.once()).conditions[0].status == "True", "nothing has to be looked after"
+        assert (await world.once(finalize=True)).released
+
+
+async def test_a_job_that_may_not_be_stopped_after_the_end_is_told_until_it_may(still: LocalAws) -> None:
+    """It costs on, and the run has an end that says otherwise."""
+    async with a_world(still, limits={"maxCostUSD": "0.01"}) as world:
+        world.plan(effect="script", seconds=36_000)
+        denied = still.admin.add_fault("deny", service="sagemaker", operation="StopTrainingJob")
+        await world.until("CostExceeded")
+        await world.once()
+        assert world.reason == "CostExceeded"
+        waits = conditions.find(world.told["conditions"], "Reconciling")
+        assert waits is not None
+        assert (waits["reason"], "sagemaker:StopTrainingJob" in waits["message"]) == ("PermissionDenied", True)
+        still.admin.clear_faults(denied)
+        await world.once()
+        assert world.jobs() != {"gpt-0a1b2c-1": "InProgress"}
+        assert world.reason == "CostExceeded"
+        assert conditions.find(world.told["conditions"], "Reconciling") is None
+
+
 async def test_data_in_a_bucket_that_is_gone_keeps_nobody(still: LocalAws) -> None:
     async with a_world(still, dataPolicy="Delete") as world:
         await world.until("Succeeded")

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from millrace.aws import costs
-from millrace.engine import reasons
+from millrace.engine import conditions, reasons
 from millrace.engine.clock import seconds_since, stamp
 from millrace.engine.errors import Refused
 from millrace.engine.outcome import Event, Outcome, Verdict
@@ -330,9 +330,8 @@ def _input(found: ResolvedInput) -> Object:
 
 
 def settled(old: Object) -> Outcome:
-    """A finished run: its conditions as they are."""
-    kept = tuple(Verdict(c["type"], c["status"], c["reason"], c["message"]) for c in old.get("conditions") or ())
-    return Outcome(kept)
+    """A finished run of which nothing is left to take down: what was said of its end."""
+    return Outcome(tuple(v for v in conditions.held(old) if v.type != "Reconciling"))
 
 
 NEW_RUN = (
@@ -365,9 +364,8 @@ def deleting(message: str, old: Object) -> Outcome:
 
 def explain(obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
     """The shared reasons say enough of most errors, but an error while tidying up changes nothing of how a run ended."""
-    old = obj.get("status") or {}
-    if old.get("completionTime") and not obj["metadata"].get("deletionTimestamp"):
-        return settled(old).conditions
+    if (obj.get("status") or {}).get("completionTime") and not obj["metadata"].get("deletionTimestamp"):
+        return conditions.after_the_end(obj, error)
     if isinstance(error, Refused) and type(error) in _OF_ERROR:
         name = _OF_ERROR[type(error)].name
         return Verdict("Succeeded", "False", name, error.message), Verdict("Stalled", "True", name, error.message)

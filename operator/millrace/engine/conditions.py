@@ -98,6 +98,14 @@ def still(obj: Mapping[str, Any], reason: str, message: str) -> tuple[Verdict, .
     return (*kept, Verdict("Reconciling", "True", reason, message))
 
 
+def after_the_end(obj: Mapping[str, Any], error: BaseException) -> tuple[Verdict, ...]:
+    """What holds of an object that has ended, and what keeps the rest of it from being taken down; a retry passes by itself."""
+    if isinstance(error, Retry):
+        return tuple(v for v in held(obj["status"]) if v.type != "Reconciling")
+    said = for_error("", error)[0]
+    return still(obj, said.reason, said.message)
+
+
 def for_error(summary: str, error: BaseException) -> tuple[Verdict, ...]:
     """The conditions that an error becomes where the kind has nothing better to say.
 

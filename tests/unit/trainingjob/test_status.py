@@ -225,12 +225,30 @@ def test_an_ended_run_keeps_what_it_said() -> None:
     assert merge_patch(made, after(made, say.settled(made))) == {}
 
 
-@pytest.mark.parametrize("error", [Retry("the API server is away"), Denied("may not delete Services"), KeyError("x")])
-def test_an_error_while_tidying_up_does_not_change_how_a_run_ended(error: Exception) -> None:
+def test_a_retry_while_tidying_up_is_not_told() -> None:
+    made, _ = finished()
+    conditions = say.explain(training_job(made), Retry("the API server is away"))
+    assert conditions is not None
+    assert merge_patch(made, after(made, Outcome(conditions))) == {}
+
+
+# error while tidying up, reason that it is told by
+LASTING = [
+    (Denied("may not delete Services"), "PermissionDenied"),
+    (KeyError("x"), "InternalError"),
+]
+
+
+@pytest.mark.parametrize(("error", "reason"), LASTING)
+def test_what_keeps_a_run_from_being_tidied_up_is_told_beside_how_it_ended(error: Exception, reason: str) -> None:
+    """What was not stopped may cost on; the end is what it was, and once all is tidied up it stands alone again."""
     made, _ = finished()
     conditions = say.explain(training_job(made), error)
     assert conditions is not None
-    assert merge_patch(made, after(made, Outcome(conditions))) == {}
+    told = after(made, Outcome(conditions))
+    assert [c for c in told["conditions"] if c["type"] != "Reconciling"] == made["conditions"]
+    assert [c["reason"] for c in told["conditions"] if c["type"] == "Reconciling"] == [reason]
+    assert merge_patch(made, after(told, say.settled(told))) == {}
 
 
 def test_an_error_of_a_run_under_way_or_of_a_deletion_is_told() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from millrace.aws import costs, errors, hub, tags
 from millrace.aws.listing import Listed
 from millrace.data.prices import TRAINING
+from millrace.engine import conditions
 from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Refused, Waiting
 from millrace_controllers.trainingjob import instances, plan
@@ -240,6 +241,8 @@ class SageMakerTrainer:
 
     async def clear(self, ctx: Pass, *, keep_ended: bool) -> None:
         """Stop what runs of this attempt and the one before; what has ended costs nothing and keeps its logs."""
+        if _succeeded(ctx):
+            return
         account, number = self._account(ctx), self._number(ctx)
         for each in {max(1, number - 1), number}:
             name = request.attempt_name(ctx.object, each)
@@ -257,7 +260,7 @@ class SageMakerTrainer:
 
     async def delete(self, ctx: Pass) -> bool:
         """Stop everything; True when nothing runs. Where no account ever answered nothing can have been made."""
-        if self._never_began(ctx):
+        if self._never_began(ctx) or _succeeded(ctx):
             return True
         account = self._account(ctx)
         await self.clear(ctx, keep_ended=False)
@@ -301,6 +304,11 @@ def _type_of(current: Attempt, status: Object) -> str:
     """Of the attempt that there is, or that was there and has vanished."""
     told = current.cloud.instance_type if current.cloud else ""
     return told or (str(status.get("instanceType") or "") if status.get("attemptStartTime") else "")
+
+
+def _succeeded(ctx: Pass) -> bool:
+    """Then nothing runs, and no account need be asked: each attempt had ended before the next began."""
+    return (conditions.find(ctx.status.get("conditions"), "Succeeded") or {}).get("status") == "True"
 
 
 def _seconds_at_most(ctx: Pass) -> int | None:

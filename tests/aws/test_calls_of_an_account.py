@@ -150,7 +150,7 @@ async def test_a_call_that_would_wait_too_long_gives_its_worker_back(aws: LocalA
     async with a_cloud(aws) as cloud:
         account = account_of(cloud, cloud_account())
         turns = account._turns("sqs", "ListQueues")
-        turns.throttled()
+        turns.throttled(time.monotonic())
         turns.pace.rate = 0.1
         turns.pace.take(time.monotonic())
         with pytest.raises(errors.Throttled, match="waits for its turn") as late:

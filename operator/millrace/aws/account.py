@@ -83,12 +83,12 @@ class Account:
 
     async def call(self, service: str, operation: str, **parameters: Any) -> Answer:
         """Call an operation by its API name. Raises CallError; a call without an answer may have been carried out."""
-        await self._turn(service, operation)
-        return await self._renewed(service, operation, parameters)
+        sent = await self._turn(service, operation)
+        return await self._renewed(service, operation, parameters, sent)
 
     async def poll(self, service: str, operation: str, **parameters: Any) -> Answer:
         """A long poll, on a thread of its own and without a turn. Raises CallError."""
-        return await self._renewed(service, operation, parameters, listening=True)
+        return await self._renewed(service, operation, parameters, self.monotonic(), listening=True)
 
     async def _renewed(self, *call: Any, **named: Any) -> Answer:
         """Once more with new credentials where AWS says that they are too old."""
@@ -133,9 +133,9 @@ class Account:
         """What all pages hold under a key."""
         return [item async for page in self.pages(service, operation, **parameters) for item in page.get(key) or ()]
 
-    async def _turn(self, service: str, operation: str) -> None:
+    async def _turn(self, service: str, operation: str) -> float:
         try:
-            await self._turns(service, operation).take(_PATIENCE)
+            return await self._turns(service, operation).take(_PATIENCE)
         except TooLong as late:
             where = Where(service, operation)
             error = Throttled(where, f"{where} may be called only so often in this account: it waits for its turn")
@@ -148,12 +148,12 @@ class Account:
             self._lines[key] = Turns(self.monotonic)
         return self._lines[key]
 
-    async def _once(self, service: str, operation: str, parameters: Answer, *, listening: bool = False) -> Answer:
+    async def _once(self, service: str, operation: str, parameters: Answer, sent: float, *, listening: bool = False) -> Answer:
         try:
             answer = await self._in_thread(service, operation, parameters, listening)
         except Throttled as error:
             turns = self._turns(service, operation)
-            turns.throttled()
+            turns.throttled(sent)
             error.after = max(0.5, turns.ahead())
             raise
         except Denied as error:

@@ -14,7 +14,6 @@ FASTEST = 50.0
 SLOWEST = 0.1
 _CUT = 0.92
 _DEEPEST_CUT = 0.5
-_BETWEEN_CUTS = 0.5
 _WINDOW = 5.0
 """Seconds over which the rate that was really served is measured."""
 _LATE = 0.25
@@ -58,9 +57,9 @@ class Pace:
         while self._served and self._served[0] < now - _WINDOW:
             self._served.popleft()
 
-    def throttled(self, now: float) -> None:
+    def throttled(self, now: float, sent: float) -> None:
         """A call was throttled. Answers to calls that were under way at the last cut say nothing new."""
-        if self._cut_at is not None and now - self._cut_at < _BETWEEN_CUTS:
+        if self._cut_at is not None and sent <= self._cut_at:
             return
         recent = (1 + sum(1 for at in self._served if at >= now - _WINDOW)) / self._window(now)
         self.rate = max(SLOWEST, min(self.rate * _CUT, max(recent, self.rate * _DEEPEST_CUT)))
@@ -101,8 +100,8 @@ class Turns:
         """Seconds until one who came now would have a turn."""
         return self.pace.wait(self._monotonic()) + self._waiting / self.pace.rate
 
-    async def take(self, patience: float = float("inf")) -> None:
-        """Wait for a turn. Raises TooLong at once where that would take longer than `patience` seconds."""
+    async def take(self, patience: float = float("inf")) -> float:
+        """Wait for a turn; gives when it came. Raises TooLong at once where that would take longer than `patience` seconds."""
         if (ahead := self.ahead()) > patience:
             raise TooLong(ahead)
         self._waiting += 1
@@ -112,7 +111,9 @@ class Turns:
                 while wait:
                     await asyncio.sleep(wait)
                     wait = self.pace.wait(self._monotonic())
-                self.pace.take(self._monotonic())
+                now = self._monotonic()
+                self.pace.take(now)
+                return now
         finally:
             self._waiting -= 1
 
@@ -120,6 +121,6 @@ class Turns:
         """A call was not throttled."""
         self.pace.served(self._monotonic())
 
-    def throttled(self) -> None:
-        """A call was throttled."""
-        self.pace.throttled(self._monotonic())
+    def throttled(self, sent: float) -> None:
+        """The call that had its turn at `sent` was throttled."""
+        self.pace.throttled(self._monotonic(), sent)

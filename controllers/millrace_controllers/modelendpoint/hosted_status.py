@@ -13,6 +13,7 @@ from millrace.engine import reasons
 from millrace.engine.clock import seconds_since, stamp
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
+from millrace_controllers.modelendpoint import speed
 from millrace_controllers.modelendpoint import status as kind
 from millrace_controllers.modelendpoint.observed import Hosted, Memory, Stage, Target
 from millrace_controllers.modelendpoint.plan import Move
@@ -206,6 +207,7 @@ def _fields(told: Told, replicas: int, old: Object, now: datetime) -> Object:
         "readyReplicas": found.instances if found.stage in _BILLED else 0,
         "externalID": found.arn or None,
         "cost": _cost(told, old.get("cost") or {}, now),
+        **speed.of_revision(old, told.target.revision, None),
         **_memorised(told, old),
     }
 

@@ -18,7 +18,7 @@ from millrace.engine.clock import stamp
 from millrace.engine.controller import Pass
 from millrace.engine.outcome import Event, Outcome
 from millrace_controllers.modelendpoint import hosted_status as status
-from millrace_controllers.modelendpoint import idle, models, plan
+from millrace_controllers.modelendpoint import idle, models, plan, speed
 from millrace_controllers.modelendpoint import status as kind
 from millrace_controllers.modelendpoint.backends.sagemaker import NoRoom, SageMakerHost, config_name, hub, requests
 from millrace_controllers.modelendpoint.errors import PackageNotReady
@@ -191,6 +191,8 @@ async def _probed(look: _Look) -> Outcome:
         look.memory = replace(look.memory, probed=plan.proof(look.hosted.config, look.aim), updating_to="")
         await BACKEND.clean(ctx, look.hosted, (look.hosted.config, look.aim.config))
     said = _said(look, Move.PROBE, note="" if answer.fits else answer.said)
+    if answer.fits and answer.measured:
+        said = kind.with_fields(said, {"probe": speed.told(look.target.revision, answer.measured)})
     return kind.with_fields(said, await _licence(look))  # an operator that was killed when it made it has not told
 
 

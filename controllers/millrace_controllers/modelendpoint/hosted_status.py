@@ -36,7 +36,7 @@ _MICRO = Decimal("0.000001")
 
 @dataclass(frozen=True)
 class Told:
-    """What one pass found and did; `note` is what the golden request or the log said."""
+    """What one pass found and did; `note` is what the golden request, the log or AWS said."""
 
     move: Move
     target: Target
@@ -119,7 +119,7 @@ def _summary(told: Told, replicas: int) -> tuple[Reason, str]:
             return kind.LOADING, f"The endpoint that failed is being taken away: {found.failure or found.state}"
         case Move.NOWHERE:
             tried = "; ".join(f"{name}: {why}" for name, why in told.memory.passed_over)
-            return kind.NO_CAPACITY, f"No instance type can be had now: {tried}"
+            return kind.NO_CAPACITY, f"No instance type can be had now: {tried}{f'; {told.note}' if told.note else ''}"
         case Move.BROKEN:
             why = found.failure or "SageMaker does not say why"
             return kind.SERVER_FAILED, f"The endpoint is {found.state}: {why}{_log(told)}"

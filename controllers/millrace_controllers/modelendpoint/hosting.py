@@ -110,7 +110,9 @@ async def _made(look: _Look, move: Move) -> Outcome:
             return _passed_over(look, found.failure, _tried(look))
         case Move.BROKEN | Move.ROLLED_BACK:
             return _said(look, move, note=await BACKEND.words(ctx, found))
-        case Move.WAIT | Move.NOTHING | Move.NOWHERE:
+        case Move.NOWHERE:
+            return _said(look, move, note=await BACKEND.ask_for_more(ctx, (why for _, why in look.memory.passed_over)))
+        case Move.WAIT | Move.NOTHING:
             pass
     return _said(look, move)
 

@@ -64,7 +64,8 @@ ROLLED_BACK = Reason(
 NO_CAPACITY = Reason(
     "CapacityUnavailable",
     "None of the instance types can be had now: AWS has no room, or the account no quota.",
-    "Name more types in spec.sageMaker.instanceTypes, or ask for the quota that the message names. It is tried again by itself.",
+    "Name more types in spec.sageMaker.instanceTypes, or ask for the quota that the message names (with quotaIncreases of the "
+    "CloudAccount Millrace asks). It is tried again by itself.",
 )
 LICENCE_NOT_ACCEPTED = Reason(
     "LicenceNotAccepted",

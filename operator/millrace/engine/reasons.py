@@ -57,7 +57,8 @@ DELETING = Reason(
 QUOTA_EXCEEDED = Reason(
     "QuotaExceeded",
     "A limit of the AWS account is reached: the object waits, as in a queue, until there is room.",
-    "Wait for others to end, or ask for more of the quota that the message names (AWS Service Quotas).",
+    "Wait for others to end, or ask for more of the quota that the message names (AWS Service Quotas); with quotaIncreases of "
+    "the CloudAccount Millrace asks, and the message says how it stands.",
 )
 NOT_SUBSCRIBED = Reason(
     "NotSubscribed",

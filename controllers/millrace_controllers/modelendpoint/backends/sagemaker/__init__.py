@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.api.v1alpha1.modelendpoint import Probe, ProbeExpectation
 from millrace.aws import hub as cards
-from millrace.aws import naming, tags
+from millrace.aws import naming, quotas, tags
 from millrace.aws.errors import CallError, InUse, NotFound, QuotaExceeded
 from millrace.aws.listing import Listed
 from millrace.engine.controller import Pass
@@ -152,6 +152,10 @@ class SageMakerHost:
             await account.call("sagemaker", "UpdateEndpoint", **wanted)
         except QuotaExceeded as error:
             raise NoRoom(error.message) from error
+
+    async def ask_for_more(self, ctx: Pass, refusals: Iterable[str]) -> str:
+        """How it stands with an increase of a quota that was refused; "" where none may be asked for."""
+        return await quotas.asked(self.account(ctx), refusals)
 
     async def _prepare(self, ctx: Pass, account: Account, name: str, recipe: requests.Recipe, instance_type: str) -> None:
         marks = self._marks(ctx, account)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from millrace.aws import costs, errors, hub, tags
+from millrace.aws import costs, errors, hub, quotas, tags
 from millrace.aws.listing import Listed
 from millrace.data.prices import TRAINING
 from millrace.engine.controller import Pass
@@ -156,7 +156,9 @@ class SageMakerTrainer:
                 return await self._created(ctx, account, instance_type, wanted)
             except errors.QuotaExceeded as full:
                 refused.append(full)
-        raise errors.QuotaExceeded(refused[-1].where, "; ".join(dict.fromkeys(each.message for each in refused)))
+        said = list(dict.fromkeys(each.message for each in refused))
+        increase = await quotas.asked(account, said)
+        raise errors.QuotaExceeded(refused[-1].where, "; ".join([*said, *([increase] if increase else [])]))
 
     async def _check(self, ctx: Pass, account: Account) -> None:
         """Before a run begins: one under way cannot be changed, and was checked. Raises Refused, or what jumpstart.check does."""

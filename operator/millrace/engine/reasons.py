@@ -63,7 +63,8 @@ QUOTA_EXCEEDED = Reason(
 NOT_SUBSCRIBED = Reason(
     "NotSubscribed",
     "The AWS account has not subscribed to the product that the spec names.",
-    "Subscribe to it in AWS Marketplace with an administrator of the account; the object goes on by itself.",
+    "Subscribe to it in AWS Marketplace with an administrator of the account; the object goes on by itself: at once where the "
+    "CloudAccount listens to events in us-east-1, else within a quarter of an hour, or when millrace.dev/reconcile-at is set.",
 )
 ACCOUNT_NOT_READY = Reason(
     "AccountNotReady",

@@ -82,6 +82,13 @@ def test_an_event_that_came_before_the_status_makes_a_pass_once_the_status_is_th
     assert ready(made) == 1
 
 
+def test_how_long_to_wait_for_a_subscription_is_said_by_whoever_was_refused() -> None:
+    refused = aws.NotSubscribed(WHERE, "no")
+    assert getattr(understood(refused), "after", None) == 300.0, "not every half minute"
+    refused.after = 900.0
+    assert getattr(understood(refused), "after", None) == 900.0
+
+
 @pytest.mark.proves("15.7")
 def test_a_subscription_wakes_all_who_wait_for_one_and_nobody_else() -> None:
     made = runtime()

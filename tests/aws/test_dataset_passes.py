@@ -130,6 +130,28 @@ async def test_it_is_ready_when_s3_has_what_the_worker_told(
         assert world.ready == ("True", "Published")
 
 
+@pytest.mark.proves("15.5")
+async def test_rows_that_another_dataset_in_s3_has_too_are_told(
+    aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with a_world(aws, monkeypatch, tmp_path) as train:
+        await train.published()
+        put(aws, "raw-evaluation/e.csv", "id,label\n1,yes\n2,no\n1000,no\n")
+        change = {
+            "source": {"s3": {"uri": "s3://data/raw-evaluation"}},
+            "split": None,
+            "quality": {"compareWith": [{"name": "train"}]},
+        }
+        evaluation = Pods(aws, monkeypatch, tmp_path, cloud=train.cloud, **merged(SPEC, change))
+        there = merged(train.object, {"metadata": {"name": "train", "resourceVersion": "1"}})
+        evaluation.cache.put("datasets", there)
+        told = await evaluation.published()
+        assert evaluation.ready == ("True", "Published")
+        assert told["quality"]["shared"] == [{"dataset": "train", "digest": train.told["digest"], "rows": 2}]
+        warned = next(c for c in told["conditions"] if c["type"] == "QualityWarning")
+        assert warned["message"] == "High severity: SharedRows with 'train' 0.6667"
+
+
 @pytest.mark.parametrize("harm", ["gone", "another"])
 async def test_an_object_that_is_not_what_the_worker_told_is_never_ready(
     aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, harm: str

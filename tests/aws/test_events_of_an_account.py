@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.aws import plumbing
+from millrace.aws import plumbing, subscriptions
 from millrace.aws.account import Account
 from millrace.aws.cloud import Cloud
 from millrace.aws.errors import Denied
@@ -134,6 +134,17 @@ async def test_an_event_wakes_and_everything_else_is_counted_and_dropped(aws: Lo
         await until(lambda: heard.left() == 0, "an empty queue")
         assert heard.ids == [ARN]
         assert [heard.counted(result) for result in ("woke", "malformed", "unknown")] == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.proves("15.7")
+async def test_a_subscription_is_heard_of_by_the_managed_queue(aws: LocalAws) -> None:
+    async with managed(aws) as (cloud, account, url):
+        heard = Heard(aws, cloud, url)
+        await cloud.listen(account, url)
+        aws.admin.subscribe("prod-1", account="999988887777")
+        aws.admin.subscribe("prod-1", account=ACCOUNT)
+        await until(lambda: heard.ids and heard.left() == 0, "the event")
+    assert heard.ids.count(subscriptions.AWAITED) == 1, "another account's is no business of this one"
 
 
 async def test_a_storage_event_comes_all_the_way_from_the_bucket(aws: LocalAws) -> None:

@@ -64,6 +64,19 @@ async def test_at_rest_a_pass_changes_nothing(aws: LocalAws) -> None:
         assert not any(count and not name.startswith(("sagemaker.Describe", "sts.")) for name, count in more.items()), more
 
 
+@pytest.mark.proves("08.13")
+async def test_how_fast_the_golden_request_was_answered_is_told_once_for_what_serves(aws: LocalAws) -> None:
+    async with a_world(aws) as world:
+        hosting.answers(aws, '[{"generated_text": "positive", "details": {"generated_tokens": 12}}]')
+        told = (await world.until("Serving"))["probe"]
+        assert (told["revision"], told["tokens"]) == (world.told["revision"], 12)
+        assert float(told["tokensPerSecond"]) == pytest.approx(12000 / told["milliseconds"], abs=0.06)
+        hosting.answers(aws, "very positive, and no word of tokens")
+        world.change(probe={"request": {"body": {"inputs": "y"}}, "expect": {"contains": "very"}})
+        again = (await world.until("Serving"))["probe"]
+        assert again.keys() == {"revision", "milliseconds"}, "another golden request was asked, and its answer tells no number"
+
+
 async def test_in_service_is_not_ready_before_it_has_answered(aws: LocalAws) -> None:
     async with a_world(aws) as world:
         hosting.answers(aws, "no idea")

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 OPERATOR, CONTROLLERS = ROOT / "operator/millrace/aws", ROOT / "controllers/millrace_controllers"
-METHODS = {"call", "find", "make", "remove", "items", "pages", "poll"}
+METHODS = {"call", "timed", "find", "make", "remove", "items", "pages", "poll"}
 UNASKED = {"sts:GetCallerIdentity"}
 """What everybody may."""
 KINDS = {
     "CloudAccount": (of_account.FEATURES, [CONTROLLERS / "cloudaccount", OPERATOR / "plumbing.py", OPERATOR / "listener.py"]),
     "Dataset": (of_dataset.FEATURES, [CONTROLLERS / "dataset"]),
-    "TrainingJob": (of_training.FEATURES, [CONTROLLERS / "trainingjob", OPERATOR / "hub.py"]),
-    "ModelEndpoint": (of_endpoint.FEATURES, [CONTROLLERS / "modelendpoint", OPERATOR / "hub.py"]),
+    "TrainingJob": (of_training.FEATURES, [CONTROLLERS / "trainingjob", OPERATOR / "hub.py", OPERATOR / "quotas.py"]),
+    "ModelEndpoint": (of_endpoint.FEATURES, [CONTROLLERS / "modelendpoint", OPERATOR / "hub.py", OPERATOR / "quotas.py"]),
 }
 
 
@@ -112,6 +112,7 @@ RUNS: list[tuple[str, Object]] = [
     ("dataPolicy", {"dataPolicy": "Delete"}),
     ("algorithmARN", {"parameters": {"epochs": "1"}}),
     ("jumpStart", {}),
+    ("quotaIncreases", {}),
 ]
 
 
@@ -120,10 +121,11 @@ async def test_a_run_needs_no_more_than_the_page_says(still: LocalAws, word: str
     still.admin.settings(enforce_iam=True)
     role = make_role(still, external_id="0d9c2f1e-cluster/team-a", actions=())
     allow(still, of_training.FEATURES, feature(of_training.FEATURES, word), EXECUTION_ROLE="sagemaker")
-    job = {"algorithmARN": of_an_algorithm, "jumpStart": of_the_hub}.get(word, lambda _: {})(still)
+    made = {"algorithmARN": of_an_algorithm, "jumpStart": of_the_hub, "quotaIncreases": short_of_quota}
+    job = made.get(word, lambda _: {})(still)
     async with a_cloud(still) as cloud:
         world = Training(still, cloud, sageMaker=job, **spec)
-        world.account["spec"]["roleARN"] = role
+        world.account["spec"] |= {"roleARN": role, "quotaIncreases": [{"quota": LACKING, "upTo": 1}]}
         await world.once()
         world.change(suspend=True)
         for _ in range(4):
@@ -132,10 +134,21 @@ async def test_a_run_needs_no_more_than_the_page_says(still: LocalAws, word: str
         assert world.reason == "Suspended"
         world.change(suspend=False)
         await world.until("Succeeded")
+        assert still.admin.requests("service-quotas.RequestServiceQuotaIncrease") == (word == "quotaIncreases")
         for _ in range(5):
             await world.once(finalize=True)
         assert world.released
         assert world.a_pass().account().missing == ()
+
+
+LACKING = "ml.g5.2xlarge for training job usage"
+
+
+def short_of_quota(still: LocalAws) -> Object:
+    """It asks for more, and gets it after an hour."""
+    still.admin.set_quota("training", "ml.g5.2xlarge", 0, account=ACCOUNT)
+    still.admin.settings(durations={"quotas.request/PENDING": 60})
+    return {}
 
 
 def of_an_algorithm(still: LocalAws) -> Object:

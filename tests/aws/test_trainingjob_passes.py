@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from millrace.aws import errors as aws_errors
-from millrace.aws import listing, plumbing
+from millrace.aws import listing, plumbing, subscriptions
 from millrace.aws.plumbing import Plumbing
 from millrace.engine import conditions
 from millrace.engine.cache import Key
@@ -322,6 +322,37 @@ def publish(still: LocalAws) -> str:
     return str(still.admin.publish_algorithm({"AlgorithmName": "command-tuning", "TrainingSpecification": takes}, PRODUCT))
 
 
+PAGE = "https://aws.amazon.com/marketplace/pp/prodview-command-tuning"
+
+
+@pytest.mark.proves("15.7")
+async def test_without_the_subscription_the_products_page_is_named_and_it_is_hardly_asked_for_again(still: LocalAws) -> None:
+    bought = {"algorithm": {"algorithmARN": publish(still), "productPage": PAGE}}
+    async with a_world(still, sageMaker=bought, parameters={"epochs": "3"}) as world:
+        await world.once()
+        said = (conditions.find(world.told["conditions"], "Succeeded") or {})["message"]
+        assert said.endswith(f"Its product is {PRODUCT}. Subscribe at {PAGE}")
+        assert external_ids(world.object) == (subscriptions.AWAITED,), "the event of a subscription wakes it"
+        world.object["status"]["conditions"][0]["lastTransitionTime"] = world.clock.now().isoformat()
+        assert [await looks_again(world, waited) for waited in (0, 200, 400, 10_000)] == [300, 300, 600, 900]
+        still.admin.subscribe(PRODUCT, account=ACCOUNT)
+        await world.once()
+        assert list(world.jobs()) == ["gpt-0a1b2c-1"], "woken, it begins at once"
+
+
+def external_ids(obj: Object) -> tuple[str, ...]:
+    return CONTROLLER.external_ids(obj)
+
+
+async def looks_again(world: World, seconds: float) -> float:
+    """When, some time later, it says that it will ask again."""
+    world.clock.advance(seconds)
+    with pytest.raises(aws_errors.NotSubscribed) as refused:
+        await CONTROLLER.reconcile(world.a_pass())
+    return refused.value.after
+
+
+@pytest.mark.proves("15.7")
 async def test_a_subscription_that_comes_later_is_picked_up(still: LocalAws) -> None:
     bought = {"algorithm": {"algorithmARN": publish(still)}}
     async with a_world(still, sageMaker=bought, parameters={"epochs": "3"}) as world:

@@ -195,6 +195,13 @@ BAD = [
     ),
     D("a gate on no target", "needs `target`", spec__quality={"failOn": [{"check": "TargetLeakage", "above": "0.9"}]}),
     D("a problem without a target", "`problemType` needs `target`", spec__quality={"problemType": "Binary"}),
+    D(
+        "a gate on nothing to compare with",
+        "needs `compareWith`",
+        spec__quality={"failOn": [{"check": "SharedRows", "above": "0"}]},
+    ),
+    D("compared with itself", "may not name the Dataset itself", spec__quality={"compareWith": [{"name": "d"}]}),
+    D("compared twice", "only once", spec__quality={"compareWith": [{"name": "a"}, {"name": "a"}]}),
     D("a check that there is not", "Unsupported value", spec__quality={"failOn": [{"check": "Luck", "above": "0"}]}),
     D("a digest that is none", "spec.source.https.sha256", spec__source={"https": {"url": "https://x/y", "sha256": "abc"}}),
     D("a name too long for its children's", "at most 40 characters", metadata__name="d" * 41),

@@ -68,7 +68,7 @@ async def aws(ns: str, tmp_path: Path) -> AsyncIterator[Aws]:
         yield made
 
 
-@pytest.mark.proves("08.9", "08.10", "08.16")
+@pytest.mark.proves("08.9", "08.10", "08.13", "08.16")
 async def test_a_hub_model_is_deployed_asked_as_documented_and_removed_and_pods_answer_alike(
     client: Client, ns: str, aws: Aws
 ) -> None:
@@ -88,6 +88,7 @@ async def test_a_hub_model_is_deployed_asked_as_documented_and_removed_and_pods_
         deployed = at_once.create_task(deployed_on_pods(client, ns))
     on_pods, url = deployed.result()
     assert conditions(on_pods) == conditions(ready)
+    await until_measured(client, ns, "falcon2-pods")
     assert text_of(await asyncio.to_thread(posted, url, asked)) == said
     (short,) = await asyncio.to_thread(posted, url, changed("sentiment", details=True))
     assert 1 <= short["details"]["generated_tokens"] <= 2
@@ -102,6 +103,23 @@ def check_status(ready: Object, left: dict[str, list[str]]) -> None:
     assert (serving["state"], serving["instanceType"], serving["modelVersion"]) == ("InService", "ml.g5.12xlarge", "1.2.8")
     assert "huggingface-pytorch-tgi-inference" in serving["image"]
     assert float(status["cost"]["hourlyUSD"]) > 1
+    check_speed(status)
+
+
+def check_speed(status: Object) -> None:
+    """Tokens that the container told, by the time that the golden request took."""
+    told = status["probe"]
+    assert told["revision"] == status["revision"]
+    assert 1 <= told["tokens"] <= 100
+    assert float(told["tokensPerSecond"]) == pytest.approx(1000 * told["tokens"] / told["milliseconds"], abs=0.06)
+
+
+async def until_measured(client: Client, ns: str, name: str) -> None:
+    """A pod tells a moment after it is ready what its answer took."""
+    async with asyncio.timeout(60):
+        while not (found := await client.get(MODEL_ENDPOINTS, ns, name))["status"].get("probe"):
+            await asyncio.sleep(0.5)
+    check_speed(found["status"])
 
 
 async def check_documented(hosted: Hosted) -> None:

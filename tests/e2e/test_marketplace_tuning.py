@@ -59,6 +59,8 @@ def check_examples(aws: Aws, train: Object, evaluation: Object) -> list[list[Obj
     """As many of each class, and no sentence in both; those of the evaluation are given."""
     learned, kept = rows(aws, train), rows(aws, evaluation)
     assert {turns[1]["content"] for turns in learned} & {turns[1]["content"] for turns in kept} == set()
+    shared = {"dataset": "train", "digest": train["status"]["digest"], "rows": 0}
+    assert evaluation["status"]["quality"]["shared"] == [shared], "the report says so, too"
     assert Counter(turns[-1]["content"] for turns in learned) == dict.fromkeys(CLASSES, 24)
     return kept
 

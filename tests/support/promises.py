@@ -61,7 +61,7 @@ def page(all_promises: list[Promise]) -> str:
     for system in dict.fromkeys(p.system for p in all_promises):
         rows = [p for p in all_promises if p.system == system]
         proven = sum(p.state == "proven" for p in rows)
-        lines += [f"## {system}: {proven} of {len(rows)} proven", "", "| # | State | Why not |", "|---|---|---|"]
+        lines += [f"## {system}: {proven} of {len(rows)} proven", "", "| # | State | Why not, or how far |", "|---|---|---|"]
         lines += [f"| {p.number} | {p.state} | {p.reason} |" for p in rows]
         lines.append("")
     return "\n".join(lines)

@@ -12,9 +12,11 @@ from millrace_controllers.dataset.backends import kubernetes, permissions
 
 def _references(obj: Object) -> tuple[Key, ...]:
     spec, namespace = obj["spec"], obj["metadata"]["namespace"]
-    if "s3" not in spec["source"] and "s3" not in (spec.get("publish") or {}):
-        return ()
-    return (Key(ACCOUNTS, namespace, account_name(obj)),)
+    compared = (spec.get("quality") or {}).get("compareWith") or ()
+    made = [Key(KIND.plural, namespace, other["name"]) for other in compared]
+    if "s3" in spec["source"] or "s3" in (spec.get("publish") or {}) or spec.get("accountRef"):
+        made.append(Key(ACCOUNTS, namespace, account_name(obj)))
+    return tuple(made)
 
 
 def _preview(obj: Object, settings: Settings) -> list[Object]:

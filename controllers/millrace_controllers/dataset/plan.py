@@ -9,7 +9,9 @@ from enum import Enum
 from typing import Any
 
 from millrace.api.v1alpha1.dataset import DatasetSpec
-from millrace.engine.errors import Waiting
+from millrace.engine.conditions import is_true
+from millrace.engine.errors import Refused, Waiting
+from millrace.kube import pods
 
 Object = dict[str, Any]
 _DECISIVE = {"source", "format", "columns", "split", "publish", "quality", "conversations"}
@@ -18,6 +20,30 @@ _DECISIVE = {"source", "format", "columns", "split", "publish", "quality", "conv
 
 class SourceNotFound(Waiting):
     """The ConfigMap of an inline source is not there, or nothing in S3."""
+
+
+class ComparedNotReady(Waiting):
+    """A Dataset that the rows are compared with is not there, or not Ready."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Another Dataset as it is published: what the worker is told of it, and the claims that it lies on."""
+
+    name: str
+    digest: str
+    files: tuple[Object, ...] = ()
+    claims: tuple[str, ...] = ()
+
+    @property
+    def in_s3(self) -> bool:
+        """Whether a worker needs an identity at AWS to read it."""
+        return any("uri" in file for file in self.files)
+
+    @property
+    def task(self) -> Object:
+        """In the words of the worker's contract."""
+        return {"name": self.name, "digest": self.digest, "files": list(self.files)}
 
 
 @dataclass(frozen=True)
@@ -74,6 +100,33 @@ def fingerprint(spec: DatasetSpec, source_version: str) -> str:
     decisive = spec.model_dump(mode="json", by_alias=True, include=_DECISIVE, exclude_defaults=True)
     text = json.dumps([decisive, source_version], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def compared(own: str, format_: str, name: str, found: Object | None) -> Compared:
+    """A Dataset to compare with. Raises ComparedNotReady, and Refused for one that can never be compared with."""
+    spec, status = (found or {}).get("spec") or {}, (found or {}).get("status") or {}
+    if found is None:
+        raise ComparedNotReady(f"Dataset {name!r} of spec.quality.compareWith does not exist")
+    if (why := _never(own, format_, spec)) is not None:
+        raise Refused(f"Dataset {name!r} of spec.quality.compareWith cannot be compared with: {why}")
+    if not is_true(found, "Ready") or not status.get("splits"):
+        raise ComparedNotReady(f"Dataset {name!r} of spec.quality.compareWith is not Ready")
+    parts = status["splits"]
+    return Compared(name, status["digest"], tuple(map(_file, parts)), tuple(p["claim"] for p in parts if p.get("claim")))
+
+
+def _never(own: str, format_: str, spec: Object) -> str | None:
+    if spec.get("format") != format_:
+        return f"it is {spec.get('format')}, and this one {format_}"
+    if not spec.get("publish"):
+        return "it publishes nothing; give it spec.publish"
+    others = (spec.get("quality") or {}).get("compareWith") or ()
+    return "it waits for this one itself" if any(other["name"] == own for other in others) else None
+
+
+def _file(part: Object) -> Object:
+    place = {"uri": part["uri"]} if part.get("uri") else {"path": pods.under(pods.claim_root(part["claim"]), part["path"])}
+    return {**place, "digest": part["digest"]}
 
 
 def next_step(status: Object, observed: Observed) -> Step:

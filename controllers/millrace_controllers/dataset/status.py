@@ -8,7 +8,7 @@ from millrace.engine import reasons
 from millrace.engine.conditions import is_true, still, unharmed
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
-from millrace_controllers.dataset.plan import Observed, SourceNotFound
+from millrace_controllers.dataset.plan import ComparedNotReady, Observed, SourceNotFound
 
 Object = dict[str, Any]
 
@@ -45,6 +45,11 @@ SOURCE_NOT_FOUND = Reason(
     "SourceNotFound",
     "The ConfigMap that the source names does not exist, or has not the key; or S3 holds nothing at its URI.",
     "Create it, or correct spec.source; the Dataset goes on by itself.",
+)
+COMPARED_NOT_READY = Reason(
+    "ComparedNotReady",
+    "A Dataset of spec.quality.compareWith does not exist or is not Ready, so that nobody knows which rows it has.",
+    "Make it Ready, or take it out of spec.quality.compareWith; this one goes on by itself.",
 )
 WORKER_FAILED = Reason(
     "WorkerFailed",
@@ -97,6 +102,11 @@ CONTENT_REASONS = {
         _gate("TooManyInvalidValues", "InvalidValues", "A larger share of a column's values is of another type than the rest"),
         _gate("ClassesImbalanced", "ClassImbalance", "A larger share of the rows is of one class"),
         _gate("TargetLeaks", "TargetLeakage", "A feature alone predicts the target better"),
+        _gate("TooManySharedRows", "SharedRows", "A larger share of the rows is in another Dataset, too,"),
+        _bad(
+            "NotComparable",
+            "The rows of a Dataset of spec.quality.compareWith have other columns, or its files are not those that it published.",
+        ),
         _bad("InvalidConversation", "A row is no conversation that a model can be tuned on; the message names lines."),
         TOO_FEW_EXAMPLES,
         _bad(
@@ -121,6 +131,7 @@ REASONS = (
     HIGH_FINDINGS,
     WORKER_WAITS,
     SOURCE_NOT_FOUND,
+    COMPARED_NOT_READY,
     WORKER_FAILED,
     *CONTENT_REASONS.values(),
 )
@@ -219,8 +230,9 @@ def _warning(quality: Object | None) -> tuple[Verdict, ...]:
 
 
 def _finding(found: Object) -> str:
-    column = f" of {found['column']!r}" if found.get("column") else ""
-    return f"{found['check']}{column} {found['value']}"
+    about = f" of {found['column']!r}" if found.get("column") else ""
+    about = f" with {found['dataset']!r}" if found.get("dataset") else about
+    return f"{found['check']}{about} {found['value']}"
 
 
 def _events(old: Object, digest: str) -> tuple[Event, ...]:
@@ -268,9 +280,9 @@ def deleting(message: str) -> Outcome:
 
 def explain(obj: Object, error: BaseException) -> tuple[Verdict, ...] | None:
     """Conditions for the errors that only this kind can name. What was published stays so without its source."""
-    if not isinstance(error, SourceNotFound):
+    if not isinstance(error, SourceNotFound | ComparedNotReady):
         return unharmed(obj, "Ready", error)
-    name, message = SOURCE_NOT_FOUND.name, error.message
+    name, message = (SOURCE_NOT_FOUND if isinstance(error, SourceNotFound) else COMPARED_NOT_READY).name, error.message
     if is_true(obj, "Ready") and obj["status"].get("splits"):
         return still(obj, name, message)
     return Verdict("Ready", "False", name, message), Verdict("Reconciling", "True", name, message)

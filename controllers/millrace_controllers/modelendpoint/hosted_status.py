@@ -13,6 +13,7 @@ from millrace.engine import reasons
 from millrace.engine.clock import seconds_since, stamp
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
+from millrace_controllers.modelendpoint import speed
 from millrace_controllers.modelendpoint import status as kind
 from millrace_controllers.modelendpoint.observed import Hosted, Memory, Stage, Target
 from millrace_controllers.modelendpoint.plan import Move
@@ -35,7 +36,7 @@ _MICRO = Decimal("0.000001")
 
 @dataclass(frozen=True)
 class Told:
-    """What one pass found and did; `note` is what the golden request or the log said."""
+    """What one pass found and did; `note` is what the golden request, the log or AWS said."""
 
     move: Move
     target: Target
@@ -118,7 +119,7 @@ def _summary(told: Told, replicas: int) -> tuple[Reason, str]:
             return kind.LOADING, f"The endpoint that failed is being taken away: {found.failure or found.state}"
         case Move.NOWHERE:
             tried = "; ".join(f"{name}: {why}" for name, why in told.memory.passed_over)
-            return kind.NO_CAPACITY, f"No instance type can be had now: {tried}"
+            return kind.NO_CAPACITY, f"No instance type can be had now: {tried}{f'; {told.note}' if told.note else ''}"
         case Move.BROKEN:
             why = found.failure or "SageMaker does not say why"
             return kind.SERVER_FAILED, f"The endpoint is {found.state}: {why}{_log(told)}"
@@ -206,6 +207,7 @@ def _fields(told: Told, replicas: int, old: Object, now: datetime) -> Object:
         "readyReplicas": found.instances if found.stage in _BILLED else 0,
         "externalID": found.arn or None,
         "cost": _cost(told, old.get("cost") or {}, now),
+        **speed.of_revision(old, told.target.revision, None),
         **_memorised(told, old),
     }
 

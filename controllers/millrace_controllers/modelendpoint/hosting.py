@@ -18,7 +18,7 @@ from millrace.engine.clock import stamp
 from millrace.engine.controller import Pass
 from millrace.engine.outcome import Event, Outcome
 from millrace_controllers.modelendpoint import hosted_status as status
-from millrace_controllers.modelendpoint import idle, models, plan
+from millrace_controllers.modelendpoint import idle, models, plan, speed
 from millrace_controllers.modelendpoint import status as kind
 from millrace_controllers.modelendpoint.backends.sagemaker import NoRoom, SageMakerHost, config_name, hub, requests
 from millrace_controllers.modelendpoint.errors import PackageNotReady
@@ -110,7 +110,9 @@ async def _made(look: _Look, move: Move) -> Outcome:
             return _passed_over(look, found.failure, _tried(look))
         case Move.BROKEN | Move.ROLLED_BACK:
             return _said(look, move, note=await BACKEND.words(ctx, found))
-        case Move.WAIT | Move.NOTHING | Move.NOWHERE:
+        case Move.NOWHERE:
+            return _said(look, move, note=await BACKEND.ask_for_more(ctx, (why for _, why in look.memory.passed_over)))
+        case Move.WAIT | Move.NOTHING:
             pass
     return _said(look, move)
 
@@ -191,6 +193,8 @@ async def _probed(look: _Look) -> Outcome:
         look.memory = replace(look.memory, probed=plan.proof(look.hosted.config, look.aim), updating_to="")
         await BACKEND.clean(ctx, look.hosted, (look.hosted.config, look.aim.config))
     said = _said(look, Move.PROBE, note="" if answer.fits else answer.said)
+    if answer.fits and answer.measured:
+        said = kind.with_fields(said, {"probe": speed.told(look.target.revision, answer.measured)})
     return kind.with_fields(said, await _licence(look))  # an operator that was killed when it made it has not told
 
 

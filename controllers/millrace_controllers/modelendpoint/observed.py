@@ -53,6 +53,14 @@ class Deployed:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What the answer to the golden request took, and how many tokens it says that it has; None where it does not say."""
+
+    milliseconds: int
+    tokens: int | None = None
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything that exists for an endpoint."""
 
@@ -60,6 +68,10 @@ class Observed:
     pods: tuple[ServingPod, ...] = ()
     complete: bool = True
     """Service and disruption budget are there."""
+    measured: Measured | None = None
+    """By the pod that told last."""
+    measured_revision: str = ""
+    """The revision of that pod."""
 
     def of(self, revision: str) -> tuple[ServingPod, ...]:
         """Pods of a revision that are to stay."""
@@ -141,3 +153,4 @@ class Answer:
 
     fits: bool
     said: str
+    measured: Measured | None = None

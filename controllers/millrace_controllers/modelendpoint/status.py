@@ -11,6 +11,7 @@ from millrace.engine import reasons
 from millrace.engine.conditions import find, unharmed
 from millrace.engine.outcome import Event, Outcome, Verdict
 from millrace.engine.reasons import Reason
+from millrace_controllers.modelendpoint import speed
 from millrace_controllers.modelendpoint.errors import LicenceNotAccepted
 from millrace_controllers.modelendpoint.observed import Fault, Observed, ServingPod, Target, Trouble
 
@@ -63,7 +64,8 @@ ROLLED_BACK = Reason(
 NO_CAPACITY = Reason(
     "CapacityUnavailable",
     "None of the instance types can be had now: AWS has no room, or the account no quota.",
-    "Name more types in spec.sageMaker.instanceTypes, or ask for the quota that the message names. It is tried again by itself.",
+    "Name more types in spec.sageMaker.instanceTypes, or ask for the quota that the message names (with quotaIncreases of the "
+    "CloudAccount Millrace asks). It is tried again by itself.",
 )
 LICENCE_NOT_ACCEPTED = Reason(
     "LicenceNotAccepted",
@@ -115,7 +117,8 @@ def outcome(target: Target, replicas: int, observed: Observed, old: Object, url:
     """Conditions and fields of an endpoint whose model is known."""
     reason, message = _summary(target, replicas, observed)
     settled = reason in {SERVING, reasons.SUSPENDED}
-    fields = _fields(target, replicas, observed, url)
+    measured = observed.measured if observed.measured_revision == target.revision else None
+    fields = {**_fields(target, replicas, observed, url), **speed.of_revision(old, target.revision, measured)}
     return Outcome(
         (*verdicts(reason, message), _available(observed)),
         fields,

@@ -158,6 +158,42 @@ def test_a_quota_is_found_by_name_and_raised_by_a_request(stage: Stage, client: 
     assert quotas.get_service_quota(**code)["Quota"]["Value"] == 2
 
 
+# what AWS decides, in order; state, whether the quota rises, whether another request may be made, reason
+DECISIONS = [
+    (["DENIED"], "DENIED", False, True, "turned down"),
+    (["CASE_OPENED"], "CASE_OPENED", False, False, "people look at it"),
+    (["CASE_OPENED", "APPROVED"], "APPROVED", True, True, "people said yes"),
+    (["CASE_OPENED", "NOT_APPROVED"], "NOT_APPROVED", False, True, "people said no"),
+    (["CASE_OPENED", "CASE_CLOSED"], "CASE_CLOSED", False, True, "nobody answered them"),
+    (["DENIED", "APPROVED"], "DENIED", False, True, "what has ended is not decided again"),
+]
+
+
+@pytest.mark.parametrize(("decided", "state", "rises", "again", "reason"), DECISIONS, ids=[d[-1] for d in DECISIONS])
+def test_a_request_for_a_quota_is_decided(
+    stage: Stage, client: Callable[..., Any], decided: list[str], state: str, rises: bool, again: bool, reason: str
+) -> None:
+    stage.aws.admin.set_quota("endpoint", "ml.g5.12xlarge", 0)
+    quotas = client("service-quotas")
+    pages = quotas.get_paginator("list_aws_default_service_quotas").paginate(ServiceCode="sagemaker")
+    names = {one["QuotaName"]: one["QuotaCode"] for page in pages for one in page["Quotas"]}
+    code = {"ServiceCode": "sagemaker", "QuotaCode": names["ml.g5.12xlarge for endpoint usage"]}
+    quotas.request_service_quota_increase(**code, DesiredValue=2)
+    for status in decided:
+        stage.aws.admin.decide_quota_requests(status)
+    (found,) = quotas.list_requested_service_quota_change_history_by_quota(**code)["RequestedQuotas"]
+    assert (found["Status"], "CaseId" in found) == (state, "CASE_OPENED" in decided), reason
+    assert quotas.get_service_quota(**code)["Quota"]["Value"] == (2 if rises else 0), reason
+    if again:
+        quotas.request_service_quota_increase(**code, DesiredValue=3)
+    else:
+        with refused("ResourceAlreadyExistsException"):
+            quotas.request_service_quota_increase(**code, DesiredValue=3)
+    stage.aws.admin.step(7200)
+    if not again:
+        assert quotas.get_service_quota(**code)["Quota"]["Value"] == 0, "an opened case is not decided by the hour"
+
+
 def test_autoscaling_keeps_its_bounds_and_follows_its_target(stage: Stage, client: Callable[..., Any]) -> None:
     stage.serve()
     scaling = client("application-autoscaling")

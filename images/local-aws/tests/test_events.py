@@ -18,7 +18,8 @@ RULE = "arn:aws:events:us-east-1:123456789012:rule/r"
 class Bench:
     """A queue, and a rule that may send to it."""
 
-    def __init__(self, client: Callable[..., Any]) -> None:
+    def __init__(self, client: Callable[..., Any], aws: LocalAws) -> None:
+        self.aws = aws
         self.sqs, self.events, self.s3 = client("sqs"), client("events"), client("s3")
         self.url = self.sqs.create_queue(QueueName="q")["QueueUrl"]
         self.arn = "arn:aws:sqs:us-east-1:123456789012:q"
@@ -49,8 +50,27 @@ class Bench:
 
 
 @pytest.fixture
-def bench(client: Callable[..., Any]) -> Bench:
-    return Bench(client)
+def bench(client: Callable[..., Any], aws: LocalAws) -> Bench:
+    return Bench(client, aws)
+
+
+def test_a_subscription_tells_its_buyer_and_so_does_its_end(bench: Bench) -> None:
+    bench.permit()
+    bench.rule({"source": ["aws.agreement-marketplace"]})
+    admin = bench.aws.admin
+    admin.subscribe("prod-1", account="111122223333")
+    admin.subscribe("prod-1")
+    admin.unsubscribe("prod-1")
+    admin.unsubscribe("prod-1")
+    made, ended = bench.received()
+    assert made["detail-type"] == "Purchase Agreement Created - Acceptor"
+    assert ended["detail-type"] == "Purchase Agreement Ended - Acceptor"
+    agreement = made["detail"]["agreement"]
+    assert (agreement["intent"], agreement["status"]) == ("NEW", "ACTIVE")
+    assert ended["detail"]["agreement"] == {"id": agreement["id"], "status": "CANCELLED"}
+    assert made["resources"] == ended["resources"] == [f"arn:aws:aws-marketplace::aws:agreement:{agreement['id']}"]
+    assert made["detail"]["acceptor"] == {"accountId": made["account"]}
+    assert "prod-1" not in json.dumps(made), "which product it is is not told"
 
 
 def test_an_event_that_matches_arrives_with_all_its_fields(bench: Bench) -> None:

@@ -24,6 +24,7 @@ from millrace.aws.pace import TooLong, Turns
 from millrace.aws.pods import PodAccess
 from millrace.aws.threads import in_daemon_thread
 
+Timed = tuple[Answer, float]
 DEADLINE = 40.0
 _DEADLINE_OF = {"sagemaker-runtime": 75.0}
 """A model may take its time."""
@@ -83,14 +84,18 @@ class Account:
 
     async def call(self, service: str, operation: str, **parameters: Any) -> Answer:
         """Call an operation by its API name. Raises CallError; a call without an answer may have been carried out."""
+        return (await self.timed(service, operation, **parameters))[0]
+
+    async def timed(self, service: str, operation: str, **parameters: Any) -> Timed:
+        """The same, and the seconds that the call took: without the wait for its turn and for a thread."""
         sent = await self._turn(service, operation)
         return await self._renewed(service, operation, parameters, sent)
 
     async def poll(self, service: str, operation: str, **parameters: Any) -> Answer:
         """A long poll, on a thread of its own and without a turn. Raises CallError."""
-        return await self._renewed(service, operation, parameters, self.monotonic(), listening=True)
+        return (await self._renewed(service, operation, parameters, self.monotonic(), listening=True))[0]
 
-    async def _renewed(self, *call: Any, **named: Any) -> Answer:
+    async def _renewed(self, *call: Any, **named: Any) -> Timed:
         """Once more with new credentials where AWS says that they are too old."""
         began = time.monotonic()
         try:
@@ -148,9 +153,9 @@ class Account:
             self._lines[key] = Turns(self.monotonic)
         return self._lines[key]
 
-    async def _once(self, service: str, operation: str, parameters: Answer, sent: float, *, listening: bool = False) -> Answer:
+    async def _once(self, service: str, operation: str, parameters: Answer, sent: float, *, listening: bool = False) -> Timed:
         try:
-            answer = await self._in_thread(service, operation, parameters, listening)
+            timed = await self._in_thread(service, operation, parameters, listening)
         except Throttled as error:
             turns = self._turns(service, operation)
             turns.throttled(sent)
@@ -161,11 +166,13 @@ class Account:
             raise
         self._turns(service, operation).served()
         self._note_granted(service, operation)
-        return answer
+        return timed
 
-    async def _in_thread(self, service: str, operation: str, parameters: Answer, listening: bool) -> Answer:
-        def work() -> Answer:
-            return self.caller.call(service, operation, parameters, listening=listening)
+    async def _in_thread(self, service: str, operation: str, parameters: Answer, listening: bool) -> Timed:
+        def work() -> Timed:
+            begun = time.monotonic()
+            answer = self.caller.call(service, operation, parameters, listening=listening)
+            return answer, time.monotonic() - begun
 
         deadline = _DEADLINE_OF.get(service, DEADLINE)
         try:

@@ -100,7 +100,9 @@ class QuotaExceeded(CallError):
 
 
 class NotSubscribed(CallError):
-    """The account has not subscribed to the product or service."""
+    """The account has not subscribed to the product or service. `after`: seconds until it is looked at again without an event."""
+
+    after: float = 300.0
 
 
 class NotFound(CallError):

@@ -25,3 +25,5 @@ class Standing:
     """Why nothing that costs may begin; "" where it may."""
     pod_role_arn: str = ""
     """Role that pods assume; "" where they have an identity of their own."""
+    quota_increases: tuple[tuple[str, int], ...] = ()
+    """Quotas that may be asked to be raised, and up to what."""

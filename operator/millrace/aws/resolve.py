@@ -77,7 +77,8 @@ def standing(obj: Object, spec: CloudAccountSpec) -> Standing:
     over = _condition(obj, WITHIN_BUDGET)
     blocks = spec.budget is not None and spec.budget.on_exceeded == "Block"
     why = f"CloudAccount {obj['metadata']['name']!r}: {over.get('message')}" if over.get("status") == "False" and blocks else ""
-    return Standing(str(status.get("accountID") or ""), why, spec.pod_role_arn or "")
+    increases = tuple((each.quota, each.up_to) for each in spec.quota_increases or ())
+    return Standing(str(status.get("accountID") or ""), why, spec.pod_role_arn or "", increases)
 
 
 def concerns_users(obj: Object) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""What stays when everything that was made is gone: nobody but a person ends a subscription of AWS Marketplace. Pure."""
+"""Subscriptions of AWS Marketplace, which nobody but a person begins and ends: who waits for one, and what stays. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ from typing import Any
 
 Object = dict[str, Any]
 STAYS = "SubscriptionStays"
+AWAITED = "marketplace-subscriptions"
+"""Id of what is waited for, in events.toml: an agreement's event does not name its product, so it wakes all who wait for one."""
+_REASON = "NotSubscribed"
+_SELDOM, _SOON = 900.0, 300.0
+
+
+def awaited(obj: Object) -> tuple[str, ...]:
+    """The things outside that wake an object which waits for a subscription; none for others."""
+    told = (obj.get("status") or {}).get("conditions") or ()
+    return (AWAITED,) if any(c.get("reason") == _REASON for c in told) else ()
+
+
+def look_again(waited: float) -> float:
+    """Seconds until it is looked at without an event: after as long again as it has waited, within bounds."""
+    return min(_SELDOM, max(_SOON, waited))
 
 
 def left(product_arn: str | None, account: Object | None) -> str:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from millrace.api.resource import Kind
+from millrace.aws import subscriptions
 from millrace.aws.cloud import Cloud
 from millrace.aws.costs import Estimate
 from millrace.aws.permissions import Feature
@@ -80,8 +81,9 @@ class Controller:
     tells: Callable[[Object], Any] | None = None
     aws: tuple[Feature, ...] = ()
     resting: tuple[Reason, ...] = ()
-    external_ids: Callable[[Object], tuple[str, ...]] = lambda obj: tuple(
-        filter(None, [(obj.get("status") or {}).get("externalID")])
+    external_ids: Callable[[Object], tuple[str, ...]] = lambda obj: (
+        *filter(None, [(obj.get("status") or {}).get("externalID")]),
+        *subscriptions.awaited(obj),
     )
 
 

@@ -115,7 +115,7 @@ def from_aws(error: aws.AwsError) -> MillraceError:
         case aws.QuotaExceeded():
             return QuotaExceeded(error.message)
         case aws.NotSubscribed():
-            return NotSubscribed(error.message)
+            return NotSubscribed(error.message, after=error.after)
         case aws.AccountNotReady():
             return AccountNotReady(error.message)
         case aws.BudgetExceeded():

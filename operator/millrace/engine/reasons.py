@@ -57,12 +57,14 @@ DELETING = Reason(
 QUOTA_EXCEEDED = Reason(
     "QuotaExceeded",
     "A limit of the AWS account is reached: the object waits, as in a queue, until there is room.",
-    "Wait for others to end, or ask for more of the quota that the message names (AWS Service Quotas).",
+    "Wait for others to end, or ask for more of the quota that the message names (AWS Service Quotas); with quotaIncreases of "
+    "the CloudAccount Millrace asks, and the message says how it stands.",
 )
 NOT_SUBSCRIBED = Reason(
     "NotSubscribed",
     "The AWS account has not subscribed to the product that the spec names.",
-    "Subscribe to it in AWS Marketplace with an administrator of the account; the object goes on by itself.",
+    "Subscribe to it in AWS Marketplace with an administrator of the account; the object goes on by itself: at once where the "
+    "CloudAccount listens to events in us-east-1, else within a quarter of an hour, or when millrace.dev/reconcile-at is set.",
 )
 ACCOUNT_NOT_READY = Reason(
     "AccountNotReady",

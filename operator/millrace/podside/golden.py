@@ -2,6 +2,7 @@
 
 Its own readiness is the gate: a pod gets requests only while all its containers are ready, whether or not the operator runs.
 A wrong answer ends it with that answer as its last words; the kubelet starts it again, so that what passes by itself passes.
+What the right one took is told to the operator, for the endpoint's status; nothing waits for that.
 """
 
 from __future__ import annotations
@@ -14,15 +15,29 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
+from millrace.podside import generated
 from millrace.podside.files import report
+from millrace.podside.tail import push
 
 Task = dict[str, Any]
 _POLL_SECONDS = 0.5
 _POLL_TIMEOUT_SECONDS = 5.0
 _BODY_BYTES = 1024 * 1024
 _SHOWN = 600
+_TOLD_AGAIN = 600.0
+"""Seconds until what an answer took is told again: the operator may have ended before it wrote it down."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What came of the golden request: what is wrong with the answer, if anything, and what it took."""
+
+    problem: str | None
+    seconds: float
+    tokens: int | None = None
 
 
 class Gate:
@@ -58,8 +73,8 @@ class Gate:
 def run(task: Task) -> int:
     """0 when stopped after the right answer; 1 with {"ok": false, message} in the termination message after a wrong one.
 
-    The task has port (the server's), gatePort, readyPath, request {method, path, body}, expect {status, contains, matches} and
-    timeoutSeconds.
+    The task has port (the server's), gatePort, readyPath, request {method, path, body}, expect {status, contains, matches},
+    timeoutSeconds and, where the operator takes pushes, tell {url, tokenFile, uid, revision}.
     """
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
@@ -73,14 +88,41 @@ def run(task: Task) -> int:
 def _guarded(task: Task, gate: Gate, stopped: threading.Event) -> int:
     if not wait_until_ready(task, stopped):
         return 0
-    if problem := ask(task):
-        report({"schema": 1, "ok": False, "reason": "ProbeFailed", "message": problem})
+    asked = ask(task)
+    if asked.problem:
+        report({"schema": 1, "ok": False, "reason": "ProbeFailed", "message": asked.problem})
         return 1
     sys.stdout.write("the golden request was answered as expected\n")
     sys.stdout.flush()
     gate.open()
+    if where := task.get("tell"):
+        tell(where, asked, stopped)
     stopped.wait()
     return 0
+
+
+def tell(where: Task, asked: Asked, stopped: threading.Event) -> None:
+    """Push what the answer took, soon again until the operator takes it, and now and then after that; until stopped."""
+    pause, told = 1.0, measured(where, asked)
+    while not stopped.is_set():
+        taken = push(where["url"], where["tokenFile"], told) is not None
+        pause = _TOLD_AGAIN if taken else min(2 * pause, _TOLD_AGAIN)
+        stopped.wait(pause)
+
+
+def measured(where: Task, asked: Asked) -> Task:
+    """The push: a report without steps, by which revision's pod it is, with milliseconds and, where they were told, tokens."""
+    took = {"milliseconds": round(1000 * asked.seconds), "tokens": asked.tokens}
+    metrics = {name: value for name, value in took.items() if value is not None}
+    return {
+        "schema": 1,
+        "uid": where["uid"],
+        "attempt": 0,
+        "rank": 0,
+        "phase": "probed",
+        "message": where["revision"],
+        "metrics": metrics,
+    }
 
 
 def wait_until_ready(task: Task, stopped: threading.Event) -> bool:
@@ -95,16 +137,18 @@ def wait_until_ready(task: Task, stopped: threading.Event) -> bool:
     return False
 
 
-def ask(task: Task) -> str | None:
-    """What is wrong with the answer to the golden request; None when it is as expected."""
+def ask(task: Task) -> Asked:
+    """Ask the golden request once."""
     request, begun = task["request"], time.monotonic()
     asked = f"{request['method']} {request['path']}"
     try:
         status, body = call(int(task["port"]), request["method"], request["path"], request.get("body"), task["timeoutSeconds"])
     except (OSError, http.client.HTTPException) as error:
-        return f"{asked} got no answer within {time.monotonic() - begun:.0f} s: {error or type(error).__name__}"
-    unmet = unmet_expectation(task["expect"], status, body)
-    return unmet and f"{asked} {unmet}; the answer was {status}: {shown(body)}"
+        seconds = time.monotonic() - begun
+        return Asked(f"{asked} got no answer within {seconds:.0f} s: {error or type(error).__name__}", seconds)
+    seconds, unmet = time.monotonic() - begun, unmet_expectation(task["expect"], status, body)
+    problem = f"{asked} {unmet}; the answer was {status}: {shown(body)}" if unmet else None
+    return Asked(problem, seconds, generated.tokens(body))
 
 
 def unmet_expectation(expect: Task, status: int, body: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from millrace.aws import events
+from millrace.aws import events, subscriptions
 from millrace.aws.plumbing import Plumbing
 
 ARN = "arn:aws:sagemaker:us-east-1:111122223333:training-job/gpt-0a1b2c-1"
@@ -20,6 +20,7 @@ def event(source: str, type_: str, detail: Any, **more: Any) -> str:
     )  # fmt: skip
 
 
+AGREED = "aws.agreement-marketplace"
 TRAINING = "SageMaker Training Job State Change"
 
 # body, ids, dropped, why
@@ -36,6 +37,11 @@ BODIES = [
         event("aws.s3", "Object Created", {"bucket": {"name": "data"}, "object": {"key": "in/a.csv"}}),
         ("arn:aws:s3:::data/in/a.csv",), "", "a key of a bucket",
     ),
+    (
+        event(AGREED, "Purchase Agreement Created - Acceptor", {"agreement": {"id": "agmt-1", "status": "ACTIVE"}}),
+        (subscriptions.AWAITED,), "", "who waits for a subscription: for which product it is is not told",
+    ),
+    (event(AGREED, "Purchase Agreement Ended - Acceptor", {}), (), "unknown", "nobody waits for the end of one"),
     (event("aws.sagemaker", TRAINING, {"TrainingJobArn": 7}), (), "malformed", "no text where the ARN should be"),
     (event("aws.ec2", "EC2 Instance State-change Notification", {"instance-id": "i-1"}), (), "unknown", "nothing of ours"),
     (event("my.app", TRAINING, {"TrainingJobArn": ARN}), (), "unknown", "the right name from the wrong source"),

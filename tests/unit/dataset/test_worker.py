@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from millrace_controllers.dataset.backends import kubernetes
+from millrace_controllers.dataset.plan import Compared
 from support.builders import UID, ago, child, condition, container, dataset, merged, typed_dataset
 
 Object = dict[str, Any]
@@ -136,6 +137,31 @@ def test_quality_is_in_the_order_as_it_was_asked_for() -> None:
         "failOn": [gate],
     }
     assert task(format="csv")["quality"] is None
+
+
+def test_the_datasets_to_compare_with_are_mounted_to_be_read_and_named_by_their_files() -> None:
+    there = {"path": "/millrace/claims/tables/t/abc/data.csv", "digest": "sha256:0a"}
+    afar = {"uri": "s3://data/old/abc/data.csv", "digest": "sha256:0b"}
+    compared = (Compared("train", "sha256:t", (there,), ("tables",)), Compared("old", "sha256:o", (afar,)))
+    change = {"format": "csv", "quality": {"compareWith": [{"name": "train"}, {"name": "old"}]}}
+    made = kubernetes.job_manifest(dataset(**change), typed_dataset(**change), "abc", "dataset:1", "", compared=compared)
+    spec = made["spec"]["template"]["spec"]
+    (order,) = [e["value"] for e in spec["containers"][0]["env"] if e["name"] == "MILLRACE_DATASET"]
+    assert json.loads(order)["quality"]["compareWith"] == [
+        {"name": "train", "digest": "sha256:t", "files": [there]},
+        {"name": "old", "digest": "sha256:o", "files": [afar]},
+    ]
+    claims = [v["persistentVolumeClaim"] for v in spec["volumes"] if "persistentVolumeClaim" in v]
+    assert {"claimName": "tables", "readOnly": True} in claims
+
+
+def test_a_claim_that_is_published_to_is_writable_whoever_else_lies_on_it() -> None:
+    change = {"format": "csv", "quality": {"compareWith": [{"name": "train"}]}}
+    compared = (Compared("train", "sha256:t", ({"path": "/x", "digest": ""},), ("data",)),)
+    made = kubernetes.job_manifest(dataset(**change), typed_dataset(**change), "abc", "dataset:1", "", compared=compared)
+    claims = {v["persistentVolumeClaim"]["claimName"]: v["persistentVolumeClaim"]["readOnly"]
+              for v in made["spec"]["template"]["spec"]["volumes"] if "persistentVolumeClaim" in v}  # fmt: skip
+    assert claims == {"raw": True, "data": False}
 
 
 # -- its reader ----------------------------------------------------------------------------------------------------------

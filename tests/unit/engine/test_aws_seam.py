@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from millrace.aws import errors as aws
+from millrace.aws import subscriptions
 from millrace.engine import conditions, reasons
 from millrace.engine.cache import Key
 from millrace.engine.errors import Retry, understood
@@ -79,6 +80,23 @@ def test_an_event_that_came_before_the_status_makes_a_pass_once_the_status_is_th
     assert made.cloud.wake_by_id(ARN) == 0
     made._deliver("trainingjobs", "MODIFIED", job(2, ARN), made._wake_self)
     assert ready(made) == 1
+
+
+def test_how_long_to_wait_for_a_subscription_is_said_by_whoever_was_refused() -> None:
+    refused = aws.NotSubscribed(WHERE, "no")
+    assert getattr(understood(refused), "after", None) == 300.0, "not every half minute"
+    refused.after = 900.0
+    assert getattr(understood(refused), "after", None) == 900.0
+
+
+@pytest.mark.proves("15.7")
+def test_a_subscription_wakes_all_who_wait_for_one_and_nobody_else() -> None:
+    made = runtime()
+    for version, (name, reason) in enumerate({"waits": "NotSubscribed", "too": "NotSubscribed", "runs": "Running"}.items(), 1):
+        waiting = builders.training_job({"conditions": [{"type": "Succeeded", "status": "Unknown", "reason": reason}]}, name=name)
+        waiting["metadata"] |= {"uid": name, "resourceVersion": str(version)}
+        made._deliver("trainingjobs", "ADDED", waiting, made._wake_self)
+    assert made.cloud.wake_by_id(subscriptions.AWAITED) == 2
 
 
 def test_a_deleted_object_is_woken_by_nothing() -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from millrace.engine.settings import Images, Settings
+from millrace.kube import labels
 from millrace_controllers.modelendpoint.backends.kubernetes import manifests
 from millrace_controllers.modelendpoint.observed import Target
 from support.builders import MODEL_DIGEST, endpoint, typed_endpoint
 
 Object = dict[str, Any]
-SETTINGS = Settings(images=Images("operator:1", "trainer:1", "dataset:1"))
+SETTINGS = Settings(images=Images("operator:1", "trainer:1", "dataset:1"), progress_url="http://progress.test/v1/progress")
 FOREIGN = {"image": "example.test/server:1", "command": ["serve"]}
 VLLM = {"kubernetes": FOREIGN}
 CUSTOM = {"kubernetes": {**FOREIGN, "protocol": "Custom", "readyPath": "/up"}}
@@ -113,6 +115,32 @@ def test_the_golden_sidecar_counts_for_the_pods_readiness_and_outlives_the_serve
     assert golden["restartPolicy"] == "Always"
     assert golden["readinessProbe"]["httpGet"]["port"] == task(pod_of(), "golden")["gatePort"] == 8099
     assert task(pod_of(kubernetes={"port": 8099}), "golden")["gatePort"] == 8098, "the server's own port is not taken"
+
+
+def test_the_sidecar_tells_what_the_answer_took_where_the_operator_takes_pushes() -> None:
+    told = task(pod_of(), "golden")["tell"]
+    assert told == {
+        "url": SETTINGS.progress_url,
+        "tokenFile": "/var/run/secrets/millrace/token",
+        "uid": endpoint()["metadata"]["uid"],
+        "revision": "rev",
+    }
+    mounts = [m for m in container(pod_of(), "golden")["volumeMounts"] if m["mountPath"] == "/var/run/secrets/millrace"]
+    assert [m["name"] for m in mounts] == [v["name"] for v in pod_of()["volumes"] if "projected" in v]
+    assert not [m for m in container(pod_of(), "serve")["volumeMounts"] if m in mounts], "the server has no token"
+
+
+def test_without_a_door_for_pushes_there_is_no_token() -> None:
+    shut = replace(SETTINGS, progress_url="")
+    made = manifests.deployment(endpoint(), typed_endpoint(), Target("claim://results/x", None, "rev"), shut)
+    pod = made["spec"]["template"]["spec"]
+    assert "tell" not in task(pod, "golden")
+    assert not [v for v in pod["volumes"] if "projected" in v]
+
+
+def test_pods_have_the_label_that_the_door_looks_for() -> None:
+    made = manifests.deployment(endpoint(), typed_endpoint(), Target("claim://results/x", None, "rev"), SETTINGS)
+    assert made["spec"]["template"]["metadata"]["labels"][labels.ATTEMPT] == "0"
 
 
 def test_no_pod_goes_before_another_is_ready() -> None:

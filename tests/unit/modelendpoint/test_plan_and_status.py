@@ -10,7 +10,7 @@ from millrace.api.schema import structural
 from millrace.api.v1alpha1.modelendpoint import ModelEndpointStatus
 from millrace.engine.conditions import desired_status
 from millrace_controllers.modelendpoint import status
-from millrace_controllers.modelendpoint.observed import Deployed, Fault, Observed, ServingPod, Target, Trouble
+from millrace_controllers.modelendpoint.observed import Deployed, Fault, Measured, Observed, ServingPod, Target, Trouble
 from millrace_controllers.modelendpoint.plan import Step, next_step
 from support.builders import MODEL_DIGEST, ago
 from support.schemas import problems
@@ -106,6 +106,18 @@ def test_a_model_without_a_digest_in_the_spec_has_the_one_that_its_pods_read() -
     unknown = Target("claim://models/x", None, NOW)
     made = status.outcome(unknown, 1, seen(pod("a")), {}, URL)
     assert made.fields["model"] == {"uri": "claim://models/x", "digest": MODEL_DIGEST}
+
+
+# revision that told, whether it is written, reason
+SPEEDS = [(NOW, True, "it is of this revision"), (BEFORE, False, "a pod of the revision before tells of another model")]
+
+
+@pytest.mark.parametrize(("revision", "written", "reason"), SPEEDS, ids=[s[-1] for s in SPEEDS])
+def test_how_fast_it_answers_is_told_of_the_revision_that_serves(revision: str, written: bool, reason: str) -> None:
+    found = seen(pod("a"), measured=Measured(500, 20), measured_revision=revision)
+    made = desired_status({}, status.outcome(TARGET, 1, found, {}, URL), 1, ago(0))
+    assert (made.get("probe") or {}).get("tokensPerSecond") == ("40.0" if written else None), reason
+    assert problems(structural(ModelEndpointStatus), made) == []
 
 
 def test_what_happened_is_told_once() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from millrace.engine import progress
 from millrace.podside import golden, model
 from millrace.podside.files import tree_digest
 
@@ -25,6 +26,7 @@ class Server:
 
     def __init__(self) -> None:
         self.loaded, self.status, self.answer, self.asked = True, 200, '{"text": "Paris"}', []  # type: ignore[var-annotated]
+        self.pause = 0.0
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -34,6 +36,7 @@ class Server:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 outer.asked.append((self.path, json.loads(body)))
+                time.sleep(outer.pause)
                 self._say(outer.status, outer.answer)
 
             def _say(self, status: int, text: str) -> None:
@@ -80,7 +83,7 @@ ANSWERS: list[tuple[Object, int, str, str | None, str]] = [
 @pytest.mark.parametrize(("expect", "status", "answer", "problem", "reason"), ANSWERS, ids=[a[-1] for a in ANSWERS])
 def test_an_answer_is_judged(server: Server, expect: Object, status: int, answer: str, problem: str | None, reason: str) -> None:
     server.status, server.answer = status, answer
-    found = golden.ask(server.task(**expect))
+    found = golden.ask(server.task(**expect)).problem
     assert (found is None) is (problem is None), reason
     assert (problem or "") in (found or ""), reason
     assert server.asked == [("/v1/completions", {"prompt": "The capital of France is"})]
@@ -91,7 +94,96 @@ def test_a_server_that_does_not_answer_is_told_of() -> None:
     task = gone.task()
     gone.http.shutdown()
     gone.http.server_close()
-    assert "POST /v1/completions got no answer" in (golden.ask(task) or "")
+    assert "POST /v1/completions got no answer" in (golden.ask(task).problem or "")
+
+
+# answer, tokens, reason
+COUNTED: list[tuple[str, int | None, str]] = [
+    ('{"choices": [{"text": "Paris"}], "usage": {"prompt_tokens": 5, "completion_tokens": 3}}', 3, "as OpenAI tells it"),
+    ('[{"generated_text": "Paris", "details": {"generated_tokens": 4, "tokens": []}}]', 4, "as TGI tells it, where it is asked to"),
+    ('{"generated_text": "Paris", "details": {"generated_tokens": 4}}', 4, "not every server puts its one answer into a list"),
+    ('[{"details": {"generated_tokens": 4}}, {"details": {"generated_tokens": 2}}]', 6, "several answers are counted together"),
+    ('[{"details": {"generated_tokens": 4}}, {"generated_text": "Rome"}]', None, "one that tells no number makes the sum unknown"),
+    ('[{"generated_text": "Paris is the capital"}]', None, "words are not tokens: without a number there is none"),
+    ('{"usage": null, "details": {"generated_tokens": "4"}}', None, "a text is no number"),
+    ('{"usage": {"completion_tokens": true}}', None, "neither is true"),
+    ("[]", None, "no answer at all"),
+    ("Paris", None, "no JSON"),
+    ('"Paris"', None, "JSON without fields"),
+]  # fmt: skip
+
+
+@pytest.mark.proves("08.13")
+@pytest.mark.parametrize(("answer", "tokens", "reason"), COUNTED, ids=[c[-1] for c in COUNTED])
+def test_tokens_are_those_that_the_answer_tells(server: Server, answer: str, tokens: int | None, reason: str) -> None:
+    server.answer = answer
+    assert golden.ask(server.task()).tokens == tokens, reason
+
+
+def test_the_time_is_that_of_the_whole_request(server: Server) -> None:
+    server.pause = 0.3
+    assert 0.3 <= golden.ask(server.task()).seconds < 5
+
+
+class Door:
+    """The operator's door for pushes, which may be shut."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, Object]] = []
+        self.refuses, self.came = 0, threading.Event()
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.refuses, shut = outer.refuses - 1, outer.refuses > 0
+                self.send_response(503 if shut else 200)
+                self.end_headers()
+                self.wfile.write(b"{}" if shut else b'{"intervalSeconds": 2}')
+                if not shut:
+                    outer.taken.append((self.headers["Authorization"], told))
+                    outer.came.set()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def told_by(self, tmp_path: Path) -> Object:
+        (tmp_path / "token").write_text("secret\n")
+        url = f"http://127.0.0.1:{self.http.server_address[1]}/v1/progress"
+        return {"url": url, "tokenFile": str(tmp_path / "token"), "uid": "u", "revision": "abc"}
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    made = Door()
+    yield made
+    made.http.shutdown()
+    made.http.server_close()
+
+
+@pytest.mark.proves("08.13")
+def test_what_the_answer_took_is_told_as_soon_as_the_operator_takes_it(server: Server, door: Door, tmp_path: Path) -> None:
+    server.answer, door.refuses = '{"usage": {"completion_tokens": 7}}', 1
+    gate, stopped = golden.Gate(0), threading.Event()
+    task = {**server.task(), "tell": door.told_by(tmp_path)}
+    worker = threading.Thread(target=golden._guarded, args=(task, gate, stopped))
+    worker.start()
+    assert door.came.wait(20)
+    assert _gate_says(gate.port) == 200, "the pod gets requests, whether or not anybody takes what it tells"
+    stopped.set()
+    worker.join(10)
+    gate.close()
+    ((token, told),) = door.taken
+    assert (token, told["uid"], told["attempt"], told["phase"], told["message"]) == ("Bearer secret", "u", 0, "probed", "abc")
+    assert told["metrics"]["tokens"] == 7
+    assert progress.parse(told, None, 0.0).metrics["milliseconds"] >= 0, "it is what the door reads"
+
+
+def test_an_answer_that_tells_no_tokens_is_told_of_without_them(door: Door, tmp_path: Path) -> None:
+    assert golden.measured(door.told_by(tmp_path), golden.Asked(None, 0.25))["metrics"] == {"milliseconds": 250}
 
 
 def _gate_says(port: int) -> int:

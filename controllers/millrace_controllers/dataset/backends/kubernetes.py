@@ -16,7 +16,7 @@ from millrace.kube.pods import Mount
 from millrace.kube.resources import CONFIG_MAPS, JOBS, PODS
 from millrace_controllers.dataset import status
 from millrace_controllers.dataset.backends import s3
-from millrace_controllers.dataset.plan import Observed, SourceNotFound, fingerprint
+from millrace_controllers.dataset.plan import Compared, Observed, SourceNotFound, compared, fingerprint
 
 Object = dict[str, Any]
 ROLE, READER = "worker", "verify"
@@ -31,8 +31,8 @@ class KubernetesDataset:
     name = "kubernetes"
 
     async def observe(self, ctx: Pass) -> Observed:
-        """The Job of the current fingerprint, its report and what keeps it. Raises SourceNotFound."""
-        print_ = fingerprint(ctx.spec, await _source_version(ctx))
+        """The Job of the current fingerprint, its report and what keeps it. Raises SourceNotFound, ComparedNotReady, Refused."""
+        print_ = fingerprint(ctx.spec, "/".join([await _source_version(ctx), *(other.digest for other in _compared(ctx))]))
         jobs = {j["metadata"]["name"]: j for j in ctx.children(JOBS) if pods.role(j) in _ROLES}
         job = jobs.get(_job_name(ctx.object, print_))
         reader = jobs.get(_reader_name(ctx.object, job)) if job is not None else None
@@ -48,9 +48,11 @@ class KubernetesDataset:
 
     async def create(self, ctx: Pass, wanted: str) -> None:
         """Start the worker of a fingerprint."""
-        access = ctx.account(ctx.spec.account).pod_access if _uses_s3(ctx.spec) else NO_ACCESS
-        settings = ctx.settings
-        await ctx.create(JOBS, job_manifest(ctx.object, ctx.spec, wanted, settings.images.dataset, settings.progress_url, access))
+        compared, settings = _compared(ctx), ctx.settings
+        needs_aws = _uses_s3(ctx.spec) or any(other.in_s3 for other in compared)
+        access = ctx.account(ctx.spec.account).pod_access if needs_aws else NO_ACCESS
+        image, url = settings.images.dataset, settings.progress_url
+        await ctx.create(JOBS, job_manifest(ctx.object, ctx.spec, wanted, image, url, access, compared))
 
     async def read_back(self, ctx: Pass, observed: Observed) -> None:
         """Start the reader of what the worker published."""
@@ -110,6 +112,12 @@ async def _in_s3(ctx: Pass, print_: str, report: Object | None) -> Object | None
     if done or not (report or {}).get("ok") or ctx.spec.publish is None or ctx.spec.publish.s3 is None:
         return None
     return await s3.verdict(ctx.account(ctx.spec.account), _told(report or {}, "uri"))
+
+
+def _compared(ctx: Pass) -> tuple[Compared, ...]:
+    """The Datasets to compare with, as they are published now. Raises ComparedNotReady or Refused."""
+    named = (ctx.spec.quality.compare_with if ctx.spec.quality else None) or ()
+    return tuple(compared(ctx.name, ctx.spec.format, n.name, ctx.lookup("datasets", n.name)) for n in named)
 
 
 def _uses_s3(spec: DatasetSpec) -> bool:
@@ -197,12 +205,18 @@ def _percent(ctx: Pass) -> int | None:
 
 
 def job_manifest(
-    owner: Object, spec: DatasetSpec, print_: str, image: str, progress_url: str, access: PodAccess = NO_ACCESS
+    owner: Object,
+    spec: DatasetSpec,
+    print_: str,
+    image: str,
+    progress_url: str,
+    access: PodAccess = NO_ACCESS,
+    compared: tuple[Compared, ...] = (),
 ) -> Object:
     """The worker's Job."""
-    mounts = _mounts(spec)
+    mounts = _mounts(spec, compared)
     wanted = spec.resources or WorkerResources()
-    task = {**_task(spec), **{k: owner["metadata"][k] for k in ("name", "namespace", "uid")}}
+    task = {**_task(spec, compared), **{k: owner["metadata"][k] for k in ("name", "namespace", "uid")}}
     variables = {
         "MILLRACE_DATASET": json.dumps(task, sort_keys=True),
         "MILLRACE_UID": owner["metadata"]["uid"],
@@ -242,8 +256,8 @@ def job_manifest(
     )
 
 
-def _mounts(spec: DatasetSpec) -> tuple[Mount, ...]:
-    mounts = []
+def _mounts(spec: DatasetSpec, compared: tuple[Compared, ...]) -> tuple[Mount, ...]:
+    mounts = [Mount(claim, pods.claim_root(claim), read_only=True) for other in compared for claim in other.claims]
     if spec.source.claim is not None:
         mounts.append(Mount(spec.source.claim.name, pods.claim_root(spec.source.claim.name), read_only=True))
     if spec.publish is not None and spec.publish.claim is not None:
@@ -251,7 +265,7 @@ def _mounts(spec: DatasetSpec) -> tuple[Mount, ...]:
     return pods.unique(mounts)
 
 
-def _task(spec: DatasetSpec) -> Object:
+def _task(spec: DatasetSpec, compared: tuple[Compared, ...]) -> Object:
     """The worker's order, in the words of its contract."""
     split = spec.split.model_dump(mode="json", by_alias=True) if spec.split else None
     return {
@@ -260,9 +274,16 @@ def _task(spec: DatasetSpec) -> Object:
         "columns": [c.model_dump(mode="json", by_alias=True) for c in spec.columns] if spec.columns else None,
         "split": split,
         "publish": _publish(spec),
-        "quality": spec.quality.model_dump(mode="json", by_alias=True, exclude_none=True) if spec.quality else None,
+        "quality": _quality(spec, compared),
         "conversations": spec.conversations.model_dump(mode="json", by_alias=True) if spec.conversations else None,
     }
+
+
+def _quality(spec: DatasetSpec, compared: tuple[Compared, ...]) -> Object | None:
+    if spec.quality is None:
+        return None
+    asked = spec.quality.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {**asked, "compareWith": [other.task for other in compared]} if compared else asked
 
 
 def reader_manifest(owner: Object, spec: DatasetSpec, worker: Object, report: Object, image: str) -> Object:

@@ -65,7 +65,7 @@ def _csv(connection: Connection, files: list[SourceFile], request: Request, on_b
     fields = [f"c{number}" for number in range(len(names))]
     key = tables.key_sql(_seed(request), fields)
     known = [file for file, header in zip(found, headers, strict=True) if header]
-    parts = _insert(connection, known, lambda file: f"SELECT *, {key} FROM {_read_csv(file, fields)}{_no_row(fields)}")
+    parts = _insert(connection, known, lambda file: f"SELECT *, {key} FROM {read_csv(file, fields)}{_no_row(fields)}")
     _refuse_rejects(connection, known, names)
     made = Table(connection, tuple(Column(name, "string") for name in names), parts, parsed=False)
     return typed(made, request.columns)
@@ -76,7 +76,8 @@ def _no_row(fields: list[str]) -> str:
     return f" WHERE {fields[0]} IS NOT NULL" if len(fields) == 1 else ""
 
 
-def _read_csv(file: Intact, fields: list[str]) -> str:
+def read_csv(file: Intact, fields: list[str]) -> str:
+    """A file of csv as a table of texts; the fields are its columns in their order."""
     options = {
         "auto_detect": "false",
         "header": "true",
@@ -129,7 +130,7 @@ def _jsonl(connection: Connection, files: list[SourceFile], request: Request, on
     ordered = [literal(pointer(name)) for name in sorted(column.name for column in columns)]
     key = tables.key_sql(_seed(request), [f"json_extract(raw, {p})" for p in ordered])
     wanted = f"SELECT {values}{', ' * bool(values)}trim(raw, ' \t\r'), {key}"
-    parts = _insert(connection, found, lambda file: f"{wanted} FROM {_read_lines(file)} WHERE trim(raw, ' \t\r') <> ''")
+    parts = _insert(connection, found, lambda file: f"{wanted} FROM {read_lines(file)} WHERE trim(raw, ' \t\r') <> ''")
     return Table(connection, tuple(columns), parts, parsed=False, lines=True)
 
 
@@ -138,7 +139,7 @@ def pointer(name: str) -> str:
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
-def _read_lines(file: Intact) -> str:
+def read_lines(file: Intact) -> str:
     """Lines as they are, by the csv reader: a line of JSON holds no control character, so nothing is split or unquoted."""
     fixed = "auto_detect=false, header=false, delim='\x01', quote='', escape='', strict_mode=false, columns={'raw': 'VARCHAR'}"
     return f"read_csv({literal(str(file.file.path))}, {fixed}, {_room(file)})"
@@ -188,10 +189,10 @@ def _parquet(connection: Connection, files: list[SourceFile], request: Request, 
     found = [digested(file, on_bytes) for file in files]
     first: list[tuple[str, str]] = []
     for file in files:
-        described = _described(connection, file)
-        if first and described != first:
+        found_here = described(connection, file)
+        if first and found_here != first:
             raise Problem("ColumnMismatch", f"{file.relative}: its columns differ from the first file's; all files need the same")
-        first = described
+        first = found_here
     columns = tuple(Column(name, type_of_duckdb(kind)) for name, kind in first)
     check_names([column.name for column in columns], files[0].relative, request.columns)
     _check_types(columns, request.columns, files[0].relative)
@@ -204,7 +205,8 @@ def _parquet(connection: Connection, files: list[SourceFile], request: Request, 
     return Table(connection, columns, parts, parsed=True)
 
 
-def _described(connection: Connection, file: SourceFile) -> list[tuple[str, str]]:
+def described(connection: Connection, file: SourceFile) -> list[tuple[str, str]]:
+    """Names and DuckDB types of a parquet file's columns."""
     try:
         rows = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({literal(str(file.path))})").fetchall()
     except duckdb.Error as error:

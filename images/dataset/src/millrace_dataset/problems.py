@@ -26,6 +26,8 @@ REASONS = frozenset(
         "ClassesImbalanced",
         "TargetLeaks",
         "TooManyInvalidValues",
+        "TooManySharedRows",
+        "NotComparable",
         "InvalidConversation",
         "TooFewExamples",
         "PermissionDenied",

@@ -23,6 +23,7 @@ CHECKS = (
     "InvalidValues",
     "ClassImbalance",
     "TargetLeakage",
+    "SharedRows",
 )
 NEED_TARGET = ("ClassImbalance", "TargetLeakage")
 PROBLEM_TYPES = ("Binary", "Multiclass", "Numeric")
@@ -78,6 +79,15 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """Another Dataset: its files as it published them, each a path or a URI in S3, with its digest."""
+
+    name: str
+    digest: str
+    files: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Quality:
     """What is asked about quality; `sample` is a number of rows, None for all of them."""
 
@@ -86,6 +96,7 @@ class Quality:
     problem_type: str | None = None
     sample: int | None = None
     gates: tuple[Gate, ...] = ()
+    compared: tuple[Compared, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -287,12 +298,23 @@ def _quality(value: Any) -> Quality | None:
         problem_type=value.get("problemType"),
         sample=int(value["sample"]) if value.get("sample") else None,
         gates=gates,
+        compared=tuple(_compared(other) for other in value.get("compareWith") or ()),
     )
     if quality.problem_type not in {None, *PROBLEM_TYPES}:
         raise Problem("BadParameter", f"quality.problemType must be one of {', '.join(PROBLEM_TYPES)}")
     if quality.target is None and any(gate.check in NEED_TARGET for gate in gates):
         raise Problem("BadParameter", f"quality.failOn: {' and '.join(NEED_TARGET)} need quality.target")
+    if not quality.compared and any(gate.check == "SharedRows" for gate in gates):
+        raise Problem("BadParameter", "quality.failOn: SharedRows needs quality.compareWith")
     return quality
+
+
+def _compared(value: Mapping[str, Any]) -> Compared:
+    name = str(value.get("name", ""))
+    files = tuple((str(file.get("uri") or file.get("path") or ""), str(file["digest"])) for file in value.get("files") or ())
+    if not files or not all(place.startswith(("/", "s3://")) for place, _ in files):
+        raise Problem("BadParameter", f"quality.compareWith: {name!r} must have files, each with an absolute path or an S3 URI")
+    return Compared(name, str(value.get("digest", "")), files)
 
 
 def _gate(value: Mapping[str, Any]) -> Gate:

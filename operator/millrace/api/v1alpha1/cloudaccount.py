@@ -41,6 +41,18 @@ class Budget(Model):
     )
 
 
+class QuotaIncrease(Model):
+    """A quota that Millrace may ask AWS to raise."""
+
+    quota: str = Field(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[^']+$",
+        description="Name of the quota of SageMaker, as refusals and Service Quotas have it: ml.g5.12xlarge for endpoint usage.",
+    )
+    up_to: int = Field(ge=1, le=10000, description="Largest value that may be asked for.")
+
+
 class CloudAccountSpec(Model):
     """Desired account."""
 
@@ -88,6 +100,13 @@ class CloudAccountSpec(Model):
     )
     events: AccountEvents | None = Field(default=None, description="How changes of state are heard of.")
     budget: Budget | None = Field(default=None, description="What the objects that use this account may cost.")
+    quota_increases: list[QuotaIncrease] | None = Field(
+        default=None,
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["quota"]},
+        description="Quotas that AWS is asked to raise when something waits for one: as far as it needs, once, and never any "
+        "other.",
+    )
 
 
 class Trust(Model):

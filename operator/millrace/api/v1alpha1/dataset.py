@@ -16,6 +16,7 @@ from millrace.api.common import (
     KmsKeyID,
     Model,
     Name,
+    ObjectReference,
     Quantity,
     S3Uri,
     cel,
@@ -28,7 +29,14 @@ SOURCES = ("claim", "inline", "https", "s3", "generated")
 TARGETS = ("claim", "s3")
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
 Check = Literal[
-    "MissingValues", "DuplicateRows", "ConstantColumn", "Outliers", "InvalidValues", "ClassImbalance", "TargetLeakage"
+    "MissingValues",
+    "DuplicateRows",
+    "ConstantColumn",
+    "Outliers",
+    "InvalidValues",
+    "ClassImbalance",
+    "TargetLeakage",
+    "SharedRows",
 ]
 ProblemType = Literal["Binary", "Multiclass", "Numeric"]
 RoleName = Annotated[str, Field(min_length=1, max_length=64)]
@@ -119,8 +127,8 @@ class Gate(Model):
             ),
             ("!has(self.above) || double(self.above) <= 1.0", "`above` is a share: from 0 to 1"),
             (
-                "!has(self.column) || !(self.check in ['DuplicateRows', 'ClassImbalance'])",
-                "`column` may not be set for checks DuplicateRows and ClassImbalance",
+                "!has(self.column) || !(self.check in ['DuplicateRows', 'ClassImbalance', 'SharedRows'])",
+                "`column` may not be set for checks DuplicateRows, ClassImbalance and SharedRows",
             ),
         )
     }
@@ -140,6 +148,14 @@ class Quality(Model):
                 "`failOn` with ClassImbalance or TargetLeakage needs `target`",
             ),
             ("!has(self.problemType) || has(self.target)", "`problemType` needs `target`"),
+            (
+                "has(self.compareWith) || !has(self.failOn) || !self.failOn.exists(g, g.check == 'SharedRows')",
+                "`failOn` with SharedRows needs `compareWith`",
+            ),
+            (
+                "!has(self.compareWith) || self.compareWith.all(a, self.compareWith.exists_one(b, b.name == a.name))",
+                "`compareWith` may name a Dataset only once",
+            ),
         )
     }
 
@@ -153,6 +169,12 @@ class Quality(Model):
     problem_type: ProblemType | None = Field(default=None, description="What the target is; by its values where not given.")
     sample: int | None = Field(
         default=None, ge=1000, le=2**40, description="Measure about so many rows, the same ones each time; all where not given."
+    )
+    compare_with: list[ObjectReference] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=8,
+        description="Datasets of the same namespace, format and columns: rows that one of them has, too, are counted.",
     )
     fail_on: list[Gate] | None = Field(
         default=None, min_length=1, max_length=32, description="Gates: publish nothing where one of them is exceeded."
@@ -238,8 +260,9 @@ class DatasetSpec(AccountSpec):
                 "`publish` is required unless `source.claim` or `source.s3` is set",
             ),
             (
-                "!has(self.accountRef) || has(self.source.s3) || (has(self.publish) && has(self.publish.s3))",
-                "`accountRef` goes with `source.s3` or `publish.s3`",
+                "!has(self.accountRef) || has(self.source.s3) || (has(self.publish) && has(self.publish.s3)) || "
+                "(has(self.quality) && has(self.quality.compareWith))",
+                "`accountRef` goes with `source.s3`, `publish.s3` or `quality.compareWith`",
             ),
             (
                 "has(self.accountRef) == has(oldSelf.accountRef) && "
@@ -321,6 +344,7 @@ class Finding(Model):
     check: str = Field(description="What was measured.")
     severity: Literal["High", "Medium", "Low"] = Field(description="How much it matters.")
     column: str | None = Field(default=None, description="The column; none for all rows.")
+    dataset: str | None = Field(default=None, description="The Dataset that the rows were compared with.")
     value: str = Field(description="The share that was measured, from 0 to 1.")
 
 
@@ -331,6 +355,14 @@ class BestFeature(Model):
     power: str = Field(description="How well, from 0 to 1.")
 
 
+class SharedRows(Model):
+    """Rows that another Dataset has, too."""
+
+    dataset: str = Field(description="The other Dataset.")
+    digest: str = Field(description="Digest of its content.")
+    rows: int = Field(description="Rows of those measured that are in it, the same in every column.")
+
+
 class QualityStatus(Model):
     """The quality report in short."""
 
@@ -338,6 +370,9 @@ class QualityStatus(Model):
     measured_rows: int = Field(description="Rows that were measured.")
     duplicate_rows: int = Field(description="Rows of these that repeat another.")
     missing_share: str = Field(description="Share of all cells that are empty.")
+    shared: list[SharedRows] | None = Field(
+        default=None, max_length=8, description="Rows that each Dataset of spec.quality.compareWith has, too."
+    )
     findings: FindingCounts = Field(description="Findings by severity.")
     worst: list[Finding] | None = Field(default=None, description="The eight worst findings, or as many as fit.")
     problem_type: str | None = Field(default=None, description="What predicting the target is: Binary, Multiclass or Numeric.")
@@ -398,6 +433,13 @@ KIND = Kind(
     spec=DatasetSpec,
     status=DatasetStatus,
     summary="Ready",
+    rules=(
+        (
+            "!has(self.spec.quality) || !has(self.spec.quality.compareWith) || "
+            "!self.spec.quality.compareWith.exists(r, r.name == self.metadata.name)",
+            "`quality.compareWith` may not name the Dataset itself: `DuplicateRows` measures that",
+        ),
+    ),
     description="A named, versioned, checked input: content is read, counted, typed, split and published under its digest.",
     columns=(
         *summary_columns("Ready"),

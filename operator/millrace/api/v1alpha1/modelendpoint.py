@@ -11,6 +11,7 @@ from millrace.api.common import (
     CloudSpec,
     CommonStatus,
     Cost,
+    Decimal,
     Image,
     KmsKeyID,
     Model,
@@ -346,6 +347,17 @@ class Traffic(Model):
     percent: int = Field(description="Their share of the requests.")
 
 
+class ProbeResult(Model):
+    """What the answer to the golden request took, the first time that a revision gave it."""
+
+    revision: str = Field(description="Revision that answered.")
+    milliseconds: int = Field(description="Time of the whole request: connection, prompt and all tokens of the answer.")
+    tokens: int | None = Field(default=None, description="Tokens of the answer, where it says how many they are.")
+    tokens_per_second: Decimal | None = Field(
+        default=None, description="Tokens of the answer by the time of the whole request; not there where it tells no tokens."
+    )
+
+
 class ModelEndpointStatus(CommonStatus):
     """What answers."""
 
@@ -355,6 +367,7 @@ class ModelEndpointStatus(CommonStatus):
     replicas: int | None = Field(default=None, description="Pods that are wanted.")
     ready_replicas: int | None = Field(default=None, description="Pods of the current revision that get requests.")
     traffic: list[Traffic] | None = Field(default=None, max_length=16, description="Who gets requests.")
+    probe: ProbeResult | None = Field(default=None, description="How fast the golden request was answered.")
     sage_maker: HostedStatus | None = Field(default=None, description="What there is on SageMaker.")
     licence: Licence | None = Field(default=None, description="The licence that was accepted, of a gated model.")
     idle: Idle | None = Field(default=None, description="That it was stopped for want of requests.")
@@ -381,6 +394,7 @@ KIND = Kind(
         Column("Pods", ".status.readyReplicas", "integer", "Pods of the current revision that get requests."),
         Column("Wanted", ".status.replicas", "integer", "Pods that are wanted."),
         Column("USD/h", ".status.cost.hourlyUSD", description="US dollars an hour, on AWS."),
+        Column("Tokens/s", ".status.probe.tokensPerSecond", description="Tokens a second of the golden request.", priority=1),
         Column("URL", ".status.url", description="Where it answers within the cluster."),
         Column("Model", ".status.model.digest", description="Digest of the model.", priority=1),
         AGE,

@@ -255,6 +255,7 @@ class Algorithm(Model):
                 "`jumpStart.version` must be set: every attempt tunes the same model",
             ),
             ("!has(self.args) || has(self.image)", "`args` needs `image`: scripts and algorithms are told by `parameters`"),
+            ("!has(self.productPage) || has(self.algorithmARN)", "`productPage` goes with `algorithmARN`: what is subscribed to"),
         )
     }
 
@@ -264,6 +265,12 @@ class Algorithm(Model):
     script: Script | None = Field(default=None, description="A script that a framework image runs.")
     algorithm_arn: ARN | None = Field(
         default=None, alias="algorithmARN", description="An algorithm of the account, or of the Marketplace once subscribed to."
+    )
+    product_page: str | None = Field(
+        default=None,
+        max_length=1024,
+        pattern=r"^https://[^\s]+$",
+        description="Page of the product on AWS Marketplace, which no API tells: shown where it must be subscribed to first.",
     )
     jump_start: JumpStartModel | None = Field(
         default=None, description="A model of SageMaker's public hub to tune, where its card says how."

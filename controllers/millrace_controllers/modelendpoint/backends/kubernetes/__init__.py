@@ -9,6 +9,7 @@ from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict
 from millrace.kube import labels, orphans
 from millrace.kube.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, PODS, SERVICES
+from millrace_controllers.modelendpoint import speed
 from millrace_controllers.modelendpoint.backends.kubernetes import manifests, observe
 from millrace_controllers.modelendpoint.observed import Observed, Target
 
@@ -27,10 +28,13 @@ class KubernetesServer:
         """What exists, from the cache."""
         own = manifests.name(ctx.object)
         beside = (ctx.child(SERVICES, ctx.name), ctx.child(DISRUPTION_BUDGETS, own))
+        measured, revision = speed.pushed(ctx.board.of(ctx.uid, 0).get(0))
         return Observed(
             deployed=observe.deployed(ctx.child(DEPLOYMENTS, own)),
             pods=tuple(observe.serving_pod(p) for p in ctx.children(PODS)),
             complete=all(beside),
+            measured=measured,
+            measured_revision=revision,
         )
 
     async def create(self, ctx: Pass, wanted: Target) -> None:

@@ -66,7 +66,7 @@ def deployment(owner: Object, spec: ModelEndpointSpec, target: Target, settings:
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": _identity(owner)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": {"metadata": {"labels": marks}, "spec": _pod(owner, spec, target, settings)},
+            "template": {"metadata": {"labels": {**marks, labels.ATTEMPT: "0"}}, "spec": _pod(owner, spec, target, settings)},
         },
     }
 
@@ -89,8 +89,10 @@ def _pod(owner: Object, spec: ModelEndpointSpec, target: Target, settings: Setti
     serving = _serving(spec)
     mounts = _mounts(target.uri)
     helpers = [_reader(target, settings, mounts)] if mounts else []
-    if (asked := golden_task(owner, spec)) is not None:
-        helpers.append(_golden(asked, settings))
+    asked = golden_task(owner, spec)
+    told = _tell(owner, target, settings) if asked else {}
+    if asked is not None:
+        helpers.append(_golden({**asked, **told}, settings))
     made: Object = {
         "serviceAccountName": spec.service_account_name,
         "automountServiceAccountToken": False,
@@ -100,7 +102,12 @@ def _pod(owner: Object, spec: ModelEndpointSpec, target: Target, settings: Setti
         "topologySpreadConstraints": [_spread(owner)],
         "initContainers": helpers,
         "containers": [_server(owner, spec, target, settings, mounts)],
-        "volumes": [*pods.claim_volumes(mounts), pods.scratch_volume(), *_shared_memory(serving)],
+        "volumes": [
+            *pods.claim_volumes(mounts),
+            pods.scratch_volume(),
+            *_shared_memory(serving),
+            *([pods.token_volume()] if told else []),
+        ],
     }
     if secrets := [{"name": s} for s in serving.image_pull_secrets or ()]:
         made["imagePullSecrets"] = secrets
@@ -259,11 +266,20 @@ def _default_request(owner: Object, serving: KubernetesServing) -> Object | None
     return {"method": "POST", "path": "/v1/completions", "body": body}
 
 
+def _tell(owner: Object, target: Target, settings: Settings) -> Object:
+    """Where the sidecar tells what the answer took; nowhere without a door for pushes."""
+    if not settings.progress_url:
+        return {}
+    who = {"uid": owner["metadata"]["uid"], "revision": target.revision}
+    return {"tell": {"url": settings.progress_url, "tokenFile": pods.TOKEN_FILE, **who}}
+
+
 def _golden(task: Object, settings: Settings) -> Object:
     """A native sidecar: it starts before the server, counts for the pod's readiness, and ends after it."""
     gate = {"httpGet": {"path": "/", "port": task["gatePort"]}, "periodSeconds": _POLL_SECONDS, "failureThreshold": 1}
+    token = [pods.token_mount()] if "tell" in task else []
     return {
-        **pods.helper(GOLDEN, settings.images.operator, task, [pods.TMP_MOUNT]),
+        **pods.helper(GOLDEN, settings.images.operator, task, [pods.TMP_MOUNT, *token]),
         "restartPolicy": "Always",
         "readinessProbe": gate,
     }

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.api.v1alpha1.modelendpoint import Probe, ProbeExpectation
 from millrace.aws import hub as cards
-from millrace.aws import naming, tags
+from millrace.aws import naming, quotas, tags
 from millrace.aws.errors import CallError, InUse, NotFound, QuotaExceeded
 from millrace.aws.listing import Listed
 from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Refused
+from millrace.podside import generated
 from millrace_controllers.modelendpoint import idle
 from millrace_controllers.modelendpoint.backends.sagemaker import hub, requests
 from millrace_controllers.modelendpoint.errors import PackageNotReady
-from millrace_controllers.modelendpoint.observed import Answer, Hosted, Stage
+from millrace_controllers.modelendpoint.observed import Answer, Hosted, Measured, Stage
 
 if TYPE_CHECKING:
     from millrace.aws.account import Account
@@ -152,6 +153,10 @@ class SageMakerHost:
         except QuotaExceeded as error:
             raise NoRoom(error.message) from error
 
+    async def ask_for_more(self, ctx: Pass, refusals: Iterable[str]) -> str:
+        """How it stands with an increase of a quota that was refused; "" where none may be asked for."""
+        return await quotas.asked(self.account(ctx), refusals)
+
     async def _prepare(self, ctx: Pass, account: Account, name: str, recipe: requests.Recipe, instance_type: str) -> None:
         marks = self._marks(ctx, account)
         if recipe.algorithm_arn:
@@ -201,17 +206,18 @@ class SageMakerHost:
         seconds = probe.timeout_seconds if probe else _PATIENCE
         try:
             async with asyncio.timeout(seconds):
-                said = await self._invoked(self.account(ctx), found.name, json.dumps(body).encode())
+                said, took = await self._invoked(self.account(ctx), found.name, json.dumps(body).encode())
         except TimeoutError:
             return Answer(False, f"no answer in {seconds} s")
         except CallError as error:
             if error.where.code in {"ModelError", "ModelNotReadyException"}:
                 return Answer(False, error.message)
             raise
-        return judged(said, probe.expect if probe else None)
+        measured = Measured(round(1000 * took), generated.tokens(said))
+        return replace(judged(said, probe.expect if probe else None), measured=measured)
 
-    async def _invoked(self, account: Account, endpoint: str, body: bytes) -> str:
-        answer = await account.call(
+    async def _invoked(self, account: Account, endpoint: str, body: bytes) -> tuple[str, float]:
+        answer, took = await account.timed(
             "sagemaker-runtime",
             "InvokeEndpoint",
             EndpointName=endpoint,
@@ -220,7 +226,7 @@ class SageMakerHost:
             Body=body,
         )
         told: bytes = answer["Body"]
-        return told.decode("utf-8", "replace")
+        return told.decode("utf-8", "replace"), took
 
     async def last_asked(self, ctx: Pass, endpoint: str, begin: datetime) -> datetime | None:
         """About when the newest request came, of those since `begin`; the golden request is one, too."""

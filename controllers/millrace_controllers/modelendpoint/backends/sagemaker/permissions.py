@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from millrace.aws import quotas
 from millrace.aws.permissions import Feature, Grant
 
 _OURS = tuple(f"arn:aws:sagemaker:REGION:ACCOUNT:{kind}/*" for kind in ("endpoint", "endpoint-config", "model"))
@@ -85,5 +86,11 @@ FEATURES = (
             Grant(("sagemaker:ListModelPackages",)),
         ),
         beside=(SERVES.name,),
+    ),
+    Feature(
+        "ModelEndpoint with quotaIncreases of its CloudAccount",
+        quotas.GRANTS,
+        beside=(SERVES.name,),
+        note=quotas.NOTE,
     ),
 )

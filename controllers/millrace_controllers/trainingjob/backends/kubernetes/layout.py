@@ -85,10 +85,11 @@ def mounts(spec: TrainingJobSpec, inputs: tuple[ResolvedInput, ...]) -> tuple[Mo
 def spec_digest(spec: TrainingJobSpec) -> str:
     """Digest of what the run does: of just those fields that may not change within a run.
 
-    Without defaults: a field that a later version of the operator adds must not make another run of one that is under way.
+    Without defaults: a field that a later version of the operator adds must not make another run of one that is under way. And
+    without what is only shown.
     """
-    fields = {_python_name(name) for name in IMMUTABLE_IN_RUN}
-    return digest(spec.model_dump(mode="json", by_alias=True, include=fields, exclude_defaults=True))
+    fields, shown = {_python_name(name) for name in IMMUTABLE_IN_RUN}, {"sage_maker": {"algorithm": {"product_page"}}}
+    return digest(spec.model_dump(mode="json", by_alias=True, include=fields, exclude=shown, exclude_defaults=True))
 
 
 def parameters_digest(spec: TrainingJobSpec) -> str:

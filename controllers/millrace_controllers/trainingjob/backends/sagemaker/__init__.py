@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from millrace.aws import costs, errors, hub, tags
+from millrace.aws import costs, errors, hub, quotas, subscriptions, tags
 from millrace.aws.listing import Listed
 from millrace.data.prices import TRAINING
-from millrace.engine import conditions
+from millrace.engine import conditions, reasons
+from millrace.engine.clock import seconds_since
 from millrace.engine.controller import Pass
 from millrace.engine.errors import NameConflict, Refused, Waiting
 from millrace_controllers.trainingjob import instances, plan
@@ -157,7 +158,9 @@ class SageMakerTrainer:
                 return await self._created(ctx, account, instance_type, wanted)
             except errors.QuotaExceeded as full:
                 refused.append(full)
-        raise errors.QuotaExceeded(refused[-1].where, "; ".join(dict.fromkeys(each.message for each in refused)))
+        said = list(dict.fromkeys(each.message for each in refused))
+        increase = await quotas.asked(account, said)
+        raise errors.QuotaExceeded(refused[-1].where, "; ".join([*said, *([increase] if increase else [])]))
 
     async def _check(self, ctx: Pass, account: Account) -> None:
         """Before a run begins: one under way cannot be changed, and was checked. Raises Refused, or what jumpstart.check does."""
@@ -223,11 +226,14 @@ class SageMakerTrainer:
             await self._adopt(ctx, account, asked["TrainingJobName"])
 
     async def _named(self, ctx: Pass, account: Account, refusal: errors.NotSubscribed) -> errors.NotSubscribed:
-        """Which product it is that must be subscribed to."""
-        arn = ctx.spec.sage_maker.algorithm.algorithm_arn
+        """Which product it is that must be subscribed to, and where; looked at again the later, the longer it has waited."""
+        wanted = ctx.spec.sage_maker.algorithm
+        arn = wanted.algorithm_arn
         product = (await self._algorithm(account, arn)).get("ProductId") if arn else None
         told = f"{refusal.message} Its product is {product}." if product else refusal.message
-        return errors.NotSubscribed(refusal.where, told)
+        made = errors.NotSubscribed(refusal.where, f"{told} Subscribe at {wanted.product_page}" if wanted.product_page else told)
+        made.after = subscriptions.look_again(_waited(ctx))
+        return made
 
     async def _adopt(self, ctx: Pass, account: Account, name: str) -> None:
         await self._own(ctx, account, await account.call("sagemaker", "DescribeTrainingJob", TrainingJobName=name))
@@ -298,6 +304,14 @@ class SageMakerTrainer:
                 )
         await account.remove("s3", "DeleteObject", Bucket=bucket, Key=own)
         return True
+
+
+def _waited(ctx: Pass) -> float:
+    """Seconds that the run has been waiting, where it is for its subscription; 0 where this is the first that is heard of it."""
+    told = conditions.find(ctx.status.get("conditions"), "Succeeded") or {}
+    if told.get("reason") != reasons.NOT_SUBSCRIBED.name:
+        return 0.0
+    return seconds_since(told["lastTransitionTime"], ctx.clock.now()) or 0.0
 
 
 def _type_of(current: Attempt, status: Object) -> str:

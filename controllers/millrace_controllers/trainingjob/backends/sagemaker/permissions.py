@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from millrace.aws import quotas
 from millrace.aws.permissions import Feature, Grant
 
 _JOBS = "arn:aws:sagemaker:REGION:ACCOUNT:training-job/*"
@@ -39,5 +40,11 @@ FEATURES = (
         "TrainingJob on a model of the hub (jumpStart)",
         (Grant(("sagemaker:DescribeHubContent",), ("arn:aws:sagemaker:REGION:aws:hub*",)),),
         beside=(RUNS.name,),
+    ),
+    Feature(
+        "TrainingJob with quotaIncreases of its CloudAccount",
+        quotas.GRANTS,
+        beside=(RUNS.name,),
+        note=quotas.NOTE,
     ),
 )

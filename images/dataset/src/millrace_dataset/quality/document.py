@@ -17,6 +17,7 @@ METHODS = {
     "predictivePower": "classes: Goodman and Kruskal's lambda over the feature's values or deciles; a number: the "
     "correlation with it; features with fewer than 5 rows a value are left out",
     "duplicates": "rows that repeat an earlier one in every column",
+    "shared": "rows that the other Dataset has, too, the same in every column",
 }
 
 
@@ -31,6 +32,7 @@ def document(request: Request, digest: str, found: Measured, findings: tuple[Fin
         "rows": found.total,
         "measuredRows": found.rows,
         "duplicateRows": found.duplicates,
+        "shared": [vars(other) for other in found.shared],
         "missingShare": _short(found.missing_share),
         "findings": [finding_of(finding) for finding in concerns(findings)],
         "severities": {check: dict(zip(("high", "medium", "low"), limits, strict=True)) for check, limits in LIMITS.items()},
@@ -54,6 +56,8 @@ def summary(found: Measured, findings: tuple[Finding, ...]) -> dict[str, Any]:
         "findings": counts(findings),
         "worst": [_worst(finding) for finding in concerns(findings)[:MAX_WORST]],
     }
+    if found.shared:
+        told["shared"] = [vars(other) for other in found.shared]
     if found.target is not None:
         told["problemType"] = found.target.problem
         if found.power:
@@ -68,13 +72,14 @@ def mode(found: Measured) -> str:
 
 def finding_of(finding: Finding) -> dict[str, Any]:
     """A finding in the report."""
-    told = {"check": finding.check, "column": finding.column, "value": _short(finding.value)}
+    told = {"check": finding.check, "column": finding.column, "dataset": finding.dataset, "value": _short(finding.value)}
     return {**told, "severity": finding.severity, "says": finding.says}
 
 
 def _worst(finding: Finding) -> dict[str, Any]:
     told = {"check": finding.check, "severity": str(finding.severity).capitalize(), "value": _decimal(finding.value)}
-    return told if finding.column is None else {**told, "column": finding.column[:253]}
+    about = {"column": finding.column and finding.column[:253], "dataset": finding.dataset}
+    return {**told, **{key: value for key, value in about.items() if value is not None}}
 
 
 def _column(column: Facts) -> dict[str, Any]:

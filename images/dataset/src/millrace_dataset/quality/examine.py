@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from millrace_dataset.files import fsync_file, sha256_file, write_json
 from millrace_dataset.problems import Problem
 from millrace_dataset.publish import appearing, own, version_of
+from millrace_dataset.quality.across import shared
 from millrace_dataset.quality.document import document, summary
 from millrace_dataset.quality.examined import Examined
 from millrace_dataset.quality.findings import measures, shut
-from millrace_dataset.quality.measure import measure
+from millrace_dataset.quality.measure import measure, sampled
 from millrace_dataset.quality.page import page
 from millrace_dataset.request import Quality, Request
 from millrace_dataset.scan import Scan
@@ -26,7 +28,7 @@ def examine(table: Table, request: Request, found: Scan) -> Examined | None:
     quality = request.quality
     if quality is None:
         return None
-    measured = measure(table, quality)
+    measured = replace(measure(table, quality), shared=shared(table, request, sampled(table, quality)))
     findings = measures(measured)
     _check_gates(quality, table)
     said = document(request, found.digest, measured, findings)

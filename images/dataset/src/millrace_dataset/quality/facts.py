@@ -71,6 +71,15 @@ class Correlation:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """Rows of those measured that another Dataset, of this digest, has as well."""
+
+    dataset: str
+    digest: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class Measured:
     """All of it. `rows` were measured of `total`; `power` is how well each feature alone predicts the target."""
 
@@ -83,6 +92,7 @@ class Measured:
     power: tuple[tuple[str, float], ...] = ()
     invalid: tuple[Invalid, ...] = ()
     preview: Sequence[Sequence[str | None]] = ()
+    shared: tuple[Shared, ...] = ()
 
     @property
     def sampled(self) -> bool:

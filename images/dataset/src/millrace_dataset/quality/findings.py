@@ -18,6 +18,7 @@ LIMITS: dict[str, tuple[float, float, float]] = {
     "InvalidValues": (0.05, 0.01, 0.0),
     "ClassImbalance": (0.98, 0.9, 0.8),
     "TargetLeakage": (0.98, 0.95, 0.9),
+    "SharedRows": (0.01, 0.0, 0.0),
 }
 """The share above which a finding is high, medium and low."""
 REASONS = {
@@ -28,6 +29,7 @@ REASONS = {
     "InvalidValues": "TooManyInvalidValues",
     "ClassImbalance": "ClassesImbalanced",
     "TargetLeakage": "TargetLeaks",
+    "SharedRows": "TooManySharedRows",
 }
 _SAYS = {
     "MissingValues": "{share} of its values are missing",
@@ -37,16 +39,19 @@ _SAYS = {
     "InvalidValues": "{share} of its values are of another type",
     "ClassImbalance": "{share} of the rows are of one class",
     "TargetLeakage": "alone it avoids {share} of the errors in predicting the target",
+    "SharedRows": "{share} of the rows are in it, too",
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A check's measure of a column (None: of all rows), in [0, 1]; severity None where it is of no concern."""
+    """A check's measure of a column (None: of all rows), in [0, 1]; severity None where it is of no concern. `dataset` is
+    another Dataset that the rows were compared with."""
 
     check: str
     column: str | None
     value: float
+    dataset: str | None = None
 
     @property
     def severity(self) -> str | None:
@@ -58,6 +63,8 @@ class Finding:
     def says(self) -> str:
         """One plain sentence."""
         sentence = _SAYS[self.check].format(share=percent(self.value))
+        if self.dataset is not None:
+            return f"Dataset {self.dataset!r}: {sentence}"
         return sentence if self.column is None else f"column {self.column!r}: {sentence}"
 
 
@@ -73,7 +80,7 @@ def percent(share: float) -> str:
 def measures(found: Measured) -> tuple[Finding, ...]:
     """Every check of every column, of concern or not; the worst come first."""
     made = [*_columns(found), *_rows(found), *_target(found)]
-    return tuple(sorted(made, key=lambda f: (_rank(f), -f.value, f.check, f.column or "")))
+    return tuple(sorted(made, key=lambda f: (_rank(f), -f.value, f.check, f.column or f.dataset or "")))
 
 
 def _columns(found: Measured) -> Iterator[Finding]:
@@ -89,6 +96,8 @@ def _columns(found: Measured) -> Iterator[Finding]:
 
 def _rows(found: Measured) -> Iterator[Finding]:
     yield Finding("DuplicateRows", None, found.duplicates / found.rows if found.rows else 0.0)
+    for other in found.shared:
+        yield Finding("SharedRows", None, other.rows / found.rows if found.rows else 0.0, other.dataset)
 
 
 def _target(found: Measured) -> Iterator[Finding]:

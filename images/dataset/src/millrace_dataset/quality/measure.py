@@ -29,15 +29,20 @@ def measure(table: Table, quality: Quality) -> Measured:
     return _Measuring(table, quality).all()
 
 
+def sampled(table: Table, quality: Quality) -> str:
+    """The table as SQL, or the sample of it that is asked for."""
+    if quality.sample is None or quality.sample >= table.rows:
+        return "source"
+    limit = (quality.sample << KEY_BITS) // table.rows
+    return f"(SELECT * FROM source WHERE key < {limit}::UBIGINT)"
+
+
 class _Measuring:
     """One table, or the sample of it: rows whose key is small, the same ones each time, duplicates together."""
 
     def __init__(self, table: Table, quality: Quality) -> None:
         self.table, self.quality = table, quality
-        self.source = "source"
-        if quality.sample is not None and quality.sample < table.rows:
-            limit = (quality.sample << KEY_BITS) // table.rows
-            self.source = f"(SELECT * FROM source WHERE key < {limit}::UBIGINT)"
+        self.source = sampled(table, quality)
         self.rows = int(self._one("count(*)")[0])
 
     def all(self) -> Measured:

@@ -46,6 +46,7 @@ def _summary(report: Report) -> str:
         f"{percent(report['missingShare'])} of the cells are missing",
         f"{report['duplicateRows']:,} rows repeat another",
         f"content {report['digest']}",
+        *(f"{other['rows']:,} rows are in Dataset {other['dataset']!r}, too ({other['digest']})" for other in report["shared"]),
     )
     return f"<ul>{''.join(f'<li>{escape(fact)}</li>' for fact in facts)}</ul>"
 

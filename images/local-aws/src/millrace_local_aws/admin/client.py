@@ -84,9 +84,9 @@ class Admin:
         """`use` is training, spot or endpoint; `account` and `region` where not the default."""
         self.call("POST", "quotas", {"use": use, "instance_type": instance_type, "value": value, **where})
 
-    def deny_quota_requests(self) -> None:
-        """Every pending request for a higher quota is turned down."""
-        self.call("POST", "quotas/deny", {})
+    def decide_quota_requests(self, status: str) -> None:
+        """Every open request for a higher quota becomes APPROVED, DENIED, CASE_OPENED or another of the states that AWS has."""
+        self.call("POST", "quotas/decide", {"status": status})
 
     def publish_model(self, content: dict[str, Any], region: str = "us-east-1") -> str:
         """Into JumpStart's public hub, as ImportHubContent takes it (the document as an object); returns the ARN."""

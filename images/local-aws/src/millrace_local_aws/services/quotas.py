@@ -30,6 +30,8 @@ QUOTAS = Service(
     throttled=("TooManyRequestsException", 400),
 )
 DEFAULT = 100.0
+OPEN = frozenset({"PENDING", "CASE_OPENED"})
+ENDED = frozenset({"APPROVED", "DENIED", "NOT_APPROVED", "CASE_CLOSED", "INVALID_REQUEST"})
 USES = {"training": "training job usage", "spot": "spot training job usage", "endpoint": "endpoint usage"}
 _ENUMS = {"training": "TrainingInstanceType", "spot": "TrainingInstanceType", "endpoint": "ProductionVariantInstanceType"}
 
@@ -123,7 +125,7 @@ def request_service_quota_increase(call: Call, request: Input) -> dict[str, Any]
     name, table = _known(request), call.world.store.table("quotas.request")
     if request["DesiredValue"] <= value(call.world, call.scope, name):
         raise AwsError("IllegalArgumentException", "The desired value must be greater than the current one.", 400)
-    if any(one["QuotaName"] == name and one["Status"] in ("PENDING", "CASE_OPENED") for one in table.of(call.scope)):
+    if any(one["QuotaName"] == name and one["Status"] in OPEN for one in table.of(call.scope)):
         raise AwsError(
             "ResourceAlreadyExistsException", "Only one open service quota increase request is allowed per quota.", 400
         )
@@ -140,20 +142,27 @@ def request_service_quota_increase(call: Call, request: Input) -> dict[str, Any]
     }
     table.put(call.scope, str(record["Id"]), record)
     wait = duration(call.world, "quotas.request/PENDING")
-    call.world.scheduler.after(wait, "quotas.decide", scope=call.scope, request=record["Id"], approve=True)
+    call.world.scheduler.after(wait, "quotas.pass", scope=call.scope, request=record["Id"])
     return {"RequestedQuota": record}
 
 
-@action("quotas.decide")
-def decide(world: World, scope: str, request: str, approve: bool) -> None:
-    """A request is approved (the quota rises) or denied."""
+@action("quotas.pass")
+def pass_by_itself(world: World, scope: str, request: str) -> None:
+    """What nobody has looked at is approved; an opened case waits for people."""
+    record = world.store.table("quotas.request").get(scope, request)
+    if record is not None and record["Status"] == "PENDING":
+        decide(world, scope, request, "APPROVED")
+
+
+def decide(world: World, scope: str, request: str, status: str) -> None:
+    """AWS decides of a request that is open: APPROVED raises the quota, CASE_OPENED hands it to people, who take longer."""
     table = world.store.table("quotas.request")
     record = table.get(scope, request)
-    if record is None or record["Status"] != "PENDING":
+    if record is None or record["Status"] not in OPEN or (record["Status"] == "CASE_OPENED" and status == "CASE_OPENED"):
         return
-    status = "APPROVED" if approve else "DENIED"
-    table.put(scope, request, record | {"Status": status, "LastUpdated": world.clock.now()})
-    if approve:
+    case = {"CaseId": str(int(hashlib.sha256(request.encode()).hexdigest()[:10], 16))} if status == "CASE_OPENED" else {}
+    table.put(scope, request, record | case | {"Status": status, "LastUpdated": world.clock.now()})
+    if status == "APPROVED":
         world.store.table("quotas.value").put(scope, record["QuotaName"], {"value": record["DesiredValue"]})
 
 
@@ -191,8 +200,11 @@ def set_quota(world: World, body: Body) -> Any:
     return {"name": name}
 
 
-@route("POST", "quotas/deny")
-def deny_requests(world: World, body: Body) -> Any:
-    """Every pending request for more is turned down."""
+@route("POST", "quotas/decide")
+def decide_requests(world: World, body: Body) -> Any:
+    """Every open request for more gets this `status`."""
+    status = body["status"]
+    if status not in ENDED | {"CASE_OPENED"}:
+        raise ValueError(f"a request is never decided to be '{status}'")
     for scope, key, _ in world.store.table("quotas.request").everything():
-        decide(world, scope, key, False)
+        decide(world, scope, key, status)

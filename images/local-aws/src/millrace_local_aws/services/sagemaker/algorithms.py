@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from millrace_local_aws.admin.api import Body, route
 from millrace_local_aws.engine.durations import duration
+from millrace_local_aws.engine.ids import new_uuid
 from millrace_local_aws.engine.scheduler import action
 from millrace_local_aws.service import Call, Input
 from millrace_local_aws.services.sagemaker import tags
@@ -22,11 +23,13 @@ from millrace_local_aws.services.sagemaker.service import (
     view,
 )
 from millrace_local_aws.state.store import Record
+from millrace_local_aws.wire.scalars import iso
 
 if TYPE_CHECKING:
     from millrace_local_aws.world import World
 
 ALGORITHM = resource("algorithm")
+_SELLER = "999999999999"
 NOT_SUBSCRIBED = "Caller is not subscribed to the marketplace offering."
 
 
@@ -192,7 +195,7 @@ def delete_algorithm(call: Call, request: Input) -> None:
 @route("POST", "marketplace/algorithms")
 def publish(world: World, body: Body) -> Any:
     """A seller's algorithm: `request` as CreateAlgorithm takes it, `product`, `seller` (account), `region`."""
-    scope = f"{body.get('seller', '999999999999')}/{body.get('region', 'us-east-1')}"
+    scope = f"{body.get('seller', _SELLER)}/{body.get('region', 'us-east-1')}"
     account, region = scope.split("/")
     name = body["request"]["AlgorithmName"]
     arn = f"arn:aws:sagemaker:{region}:{account}:algorithm/{name}"
@@ -204,11 +207,36 @@ def publish(world: World, body: Body) -> Any:
 @route("POST", "marketplace/subscriptions")
 def subscribe(world: World, body: Body) -> Any:
     """`account` subscribes to `product`."""
-    subscription = world.store.table("marketplace.subscription")
-    subscription.put(body.get("account", "123456789012"), body["product"], {"since": world.clock.now()})
+    account, subscription = body.get("account", "123456789012"), world.store.table("marketplace.subscription")
+    agreement = f"agmt-{new_uuid().replace('-', '')[:25]}"
+    subscription.put(account, body["product"], {"since": world.clock.now(), "agreement": agreement})
+    now = iso(world.clock.now(), millis=False)
+    _agreed(
+        world, account, "Created", {"id": agreement, "intent": "NEW", "status": "ACTIVE", "acceptanceTime": now, "startTime": now}
+    )
 
 
 @route("DELETE", "marketplace/subscriptions")
 def unsubscribe(world: World, body: Body) -> Any:
     """And ends it."""
-    world.store.table("marketplace.subscription").drop(body.get("account", "123456789012"), body["product"])
+    account, subscription = body.get("account", "123456789012"), world.store.table("marketplace.subscription")
+    held = subscription.get(account, body["product"])
+    if held is not None:
+        subscription.drop(account, body["product"])
+        _agreed(world, account, "Ended", {"id": held.get("agreement", "agmt-of-old"), "status": "CANCELLED"})
+
+
+def _agreed(world: World, account: str, what: str, agreement: Record) -> None:
+    """What the buyer's account hears, in us-east-1 alone and without the product's name, as AWS tells it:
+    https://docs.aws.amazon.com/marketplace/latest/buyerguide/agreement-eventbridge.html
+    """
+    detail = {
+        "requestId": new_uuid(),
+        "catalog": "AWSMarketplace",
+        "agreement": agreement,
+        "acceptor": {"accountId": account},
+        "proposer": {"accountId": _SELLER},
+        "offer": {"id": f"offer-{agreement['id'].removeprefix('agmt-')[:13]}"},
+    }
+    arn = f"arn:aws:aws-marketplace::aws:agreement:{agreement['id']}"
+    world.events.emit("aws.agreement-marketplace", f"Purchase Agreement {what} - Acceptor", account, "us-east-1", [arn], detail)

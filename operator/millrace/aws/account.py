@@ -30,6 +30,8 @@ _DEADLINE_OF = {"sagemaker-runtime": 75.0}
 """A model may take its time."""
 _PATIENCE = 5.0
 """Seconds that a call waits for its turn; with more to wait the pass ends, and its worker is free for other objects."""
+_ROOM = 16
+"""Calls of one operation that wait at a time: a third of the workers, the rest are for whoever needs something else."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,11 @@ class Account:
 
     async def _turn(self, service: str, operation: str) -> float:
         try:
-            return await self._turns(service, operation).take(_PATIENCE)
+            return await self._turns(service, operation).take(_PATIENCE, _ROOM)
         except TooLong as late:
             where = Where(service, operation)
             error = Throttled(where, f"{where} may be called only so often in this account: it waits for its turn")
-            error.after = max(1.0, late.seconds - _PATIENCE / 2)
+            error.after = max(0.5, late.seconds)
             raise error from None
 
     def _turns(self, service: str, operation: str) -> Turns:

@@ -18,6 +18,9 @@ _WINDOW = 5.0
 """Seconds over which the rate that was really served is measured."""
 _LATE = 0.25
 """Seconds by which a turn may be taken late without putting off those after it: a busy program wakes late, at each of them."""
+_BACK_EARLY = 0.85
+"""Share of a turn's time between two who come back: the line must not run empty while the rate grows."""
+_LONGEST_AWAY = 120.0
 _GROWTH = ((15.0, 0.003), (30.0, 0.03), (60.0, 0.2), (float("inf"), 0.5))
 """Growth per second, by seconds since the last throttling."""
 
@@ -80,7 +83,7 @@ class Pace:
 
 
 class TooLong(Exception):
-    """The turn would not come in time; `seconds` until it may."""
+    """The turn would not come in time; `seconds` until it is worth coming again."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"{seconds:.1f} s")
@@ -88,22 +91,30 @@ class TooLong(Exception):
 
 
 class Turns:
-    """Callers of one operation, one after the other. Only the first of them holds a turn: a new rate is at once everybody's."""
+    """Callers of one operation, one after the other. Only the first of them holds a turn: a new rate is at once everybody's.
+
+    Those for whom there is no room in the line are sent away, each until a time of its own: came they all at once, nearly all would
+    be sent away again, and those who want something else would wait for them.
+    """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.pace = Pace(monotonic())
         self._monotonic = monotonic
         self._line = asyncio.Lock()
         self._waiting = 0
+        self._next_back = monotonic()
 
     def ahead(self) -> float:
         """Seconds until one who came now would have a turn."""
         return self.pace.wait(self._monotonic()) + self._waiting / self.pace.rate
 
-    async def take(self, patience: float = float("inf")) -> float:
-        """Wait for a turn; gives when it came. Raises TooLong at once where that would take longer than `patience` seconds."""
-        if (ahead := self.ahead()) > patience:
-            raise TooLong(ahead)
+    async def take(self, patience: float = float("inf"), room: float = float("inf")) -> float:
+        """Wait for a turn; gives when it came.
+
+        Raises TooLong at once where that would take longer than `patience` seconds, or where `room` callers wait.
+        """
+        if (ahead := self.ahead()) > patience or self._waiting >= room:
+            raise TooLong(self._away(ahead))
         self._waiting += 1
         try:
             async with self._line:
@@ -116,6 +127,13 @@ class Turns:
                 return now
         finally:
             self._waiting -= 1
+
+    def _away(self, ahead: float) -> float:
+        """Seconds until the next one that is sent away should come back."""
+        now = self._monotonic()
+        back = min(max(now + ahead, self._next_back), now + _LONGEST_AWAY)
+        self._next_back = back + _BACK_EARLY / self.pace.rate
+        return back - now
 
     def served(self) -> None:
         """A call was not throttled."""

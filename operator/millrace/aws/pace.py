@@ -93,8 +93,8 @@ class TooLong(Exception):
 class Turns:
     """Callers of one operation, one after the other. Only the first of them holds a turn: a new rate is at once everybody's.
 
-    Those for whom there is no room in the line are sent away, each until a time of its own: came they all at once, nearly all would
-    be sent away again, and those who want something else would wait for them.
+    Those for whom there is no room in the line are sent away, each until a time of its own: came they all at once, nearly all
+    would be sent away again, and those who want something else would wait for them.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:

@@ -19,7 +19,7 @@ from millrace.cli.local.settings import Cluster, replace_text
 from millrace.cli.local.waiting import NotYet, wait_for
 
 MARK = "MILLRACE_LOCAL_STATE"
-_GO = {"GOGC": "300"}
+_GO = {"GOGC": "200"}
 """Go collects garbage when a heap has doubled. These heaps are small: that took an eighth of the API server's time."""
 
 

@@ -1,4 +1,4 @@
-"""AWS's command line and the SageMaker SDK, neither written here, through the flows of the two systems on SageMaker."""
+"""AWS's command line and the SageMaker SDK, neither written here, through the flows of the systems that use them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from comprehend_support import MAIL, Desk
 from local_aws_support import document, trust
 from sagemaker_support import ACCOUNT, IMAGE, ROLE, Stage
 
@@ -170,6 +172,31 @@ def test_the_command_line_reads_the_hub_and_deploys_a_model_under_its_licence(
     (tmp_path / "request.json").write_text('{"x": 2}')
     cli("sagemaker-runtime", "invoke-endpoint", "answer.json", endpoint_name="falcon", body="fileb://request.json")
     assert json.loads((tmp_path / "answer.json").read_text()) == {"y": 6.0}
+
+
+def test_the_command_line_trains_a_classifier_of_mails_and_asks_it(aws: LocalAws, cli: CommandLine, tmp_path: Path) -> None:
+    desk = Desk(aws, aws.client)
+    cli(
+        "comprehend",
+        "create-document-classifier",
+        document_classifier_name="mail",
+        data_access_role_arn=desk.request()["DataAccessRoleArn"],
+        language_code="en",
+        input_data_config={"S3Uri": "s3://mails/train/"},
+        output_data_config={"S3Uri": "s3://mails/out"},
+    )
+    until(lambda: desk.described()["Status"] == "TRAINED", "trained classifier")
+    found = cli("comprehend", "describe-document-classifier", document_classifier_arn=MAIL)["DocumentClassifierProperties"]
+    cli("s3", "cp", found["OutputDataConfig"]["S3Uri"], "output.tar.gz")
+    with tarfile.open(tmp_path / "output.tar.gz") as tar:
+        assert tar.getnames() == ["output/confusion_matrix.json"]
+    arn = cli("comprehend", "create-endpoint", endpoint_name="door", model_arn=MAIL, desired_inference_units="2")["EndpointArn"]
+    until(lambda: desk.endpoint()["Status"] == "IN_SERVICE", "endpoint in service")
+    answer = cli("comprehend", "classify-document", text="urgent: verify your bank password", endpoint_arn=arn)
+    assert answer["Classes"][0]["Name"] == "phishing"
+    cli("comprehend", "delete-endpoint", endpoint_arn=arn)
+    until(lambda: desk.comprehend.list_endpoints()["EndpointPropertiesList"] == [], "deletion")
+    cli("comprehend", "delete-document-classifier", document_classifier_arn=MAIL)
 
 
 def test_the_sagemaker_sdk_trains_deploys_and_predicts(aws: LocalAws, tmp_path: Path) -> None:

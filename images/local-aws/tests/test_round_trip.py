@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 from millrace_local_aws.service import Service
 from millrace_local_aws.services.autoscaling import AUTOSCALING
 from millrace_local_aws.services.cloudwatch import CLOUDWATCH
+from millrace_local_aws.services.comprehend import COMPREHEND
 from millrace_local_aws.services.events import EVENTS
 from millrace_local_aws.services.iam import IAM
 from millrace_local_aws.services.logs import LOGS
@@ -30,7 +31,7 @@ from millrace_local_aws.wire import protocols, rest_routes
 from millrace_local_aws.wire.incoming import Incoming
 from millrace_local_aws.wire.models import service_model
 
-SERVICES = (S3, SQS, STS, IAM, EVENTS, LOGS, CLOUDWATCH, QUOTAS, SAGEMAKER, RUNTIME, AUTOSCALING)
+SERVICES = (S3, SQS, STS, IAM, EVENTS, LOGS, CLOUDWATCH, QUOTAS, SAGEMAKER, RUNTIME, AUTOSCALING, COMPREHEND)
 MOMENT = datetime.datetime(2026, 1, 31, 10, 20, 30, tzinfo=datetime.UTC)
 SCALARS: dict[str, Any] = {
     "string": "a-text",

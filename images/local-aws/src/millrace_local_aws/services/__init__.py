@@ -13,6 +13,7 @@ def install(world: World) -> None:
     from millrace_local_aws.services import cloudwatch
     from millrace_local_aws.services.autoscaling import AUTOSCALING
     from millrace_local_aws.services.cloudwatch import CLOUDWATCH
+    from millrace_local_aws.services.comprehend import COMPREHEND
     from millrace_local_aws.services.events import EVENTS
     from millrace_local_aws.services.events.bus import Bus
     from millrace_local_aws.services.iam import IAM, policies
@@ -27,7 +28,7 @@ def install(world: World) -> None:
     from millrace_local_aws.services.sqs.queues import Queues
     from millrace_local_aws.services.sts import STS
 
-    offered = (S3, SQS, STS, IAM, EVENTS, LOGS, CLOUDWATCH, QUOTAS, SAGEMAKER, RUNTIME, AUTOSCALING)
+    offered = (S3, SQS, STS, IAM, EVENTS, LOGS, CLOUDWATCH, QUOTAS, SAGEMAKER, RUNTIME, AUTOSCALING, COMPREHEND)
     world.services = {service.name: service for service in offered}
     world.sqs = Queues(world)
     world.s3 = Objects(world)

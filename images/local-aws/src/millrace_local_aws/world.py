@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,7 @@ class World:
         self.work = Work(self)
         self.services: dict[str, Service] = {}
         self.meters: dict[str, Meter] = {}
+        self.foundations: dict[str, asyncio.Future[None]] = {}
         self.port = 0
         from millrace_local_aws import services
 
@@ -67,7 +69,7 @@ class World:
     def resume(self) -> None:
         """Once the loop runs: pick up what a restart has interrupted."""
         from millrace_local_aws.dataplane.reports import WorldReports, make_runner
-        from millrace_local_aws.services import comprehend
+        from millrace_local_aws.services import bedrock, comprehend
         from millrace_local_aws.services.sagemaker import endpoint_life, training_life
 
         self.reports = WorldReports(self)
@@ -75,6 +77,7 @@ class World:
         training_life.resume(self)
         endpoint_life.resume(self)
         comprehend.resume(self)
+        bedrock.resume(self)
         self.store.commit()
 
     def close(self) -> None:

@@ -38,6 +38,13 @@ DURATIONS = {
     "comprehend.flywheel/DELETING": 30.0,
     "comprehend.dataset/CREATING": 60.0,
     "comprehend.iteration/EVALUATING": 60.0,
+    "bedrock.job/Validating": 60.0,
+    "bedrock.job/DataProcessing": 60.0,
+    "bedrock.job/Stopping": 30.0,
+    "bedrock.throughput/Creating": 300.0,
+    "bedrock.throughput/Updating": 300.0,
+    "bedrock.deployment/Creating": 120.0,
+    "bedrock.deployment/Updating": 120.0,
     "quotas.request/PENDING": 3600.0,
 }
 

@@ -15,7 +15,16 @@ from millrace_local_aws.admin.api import Body, route
 if TYPE_CHECKING:
     from millrace_local_aws.world import World
 
-KINDS = ("training", "endpoint", "classifier", "classifier-endpoint", "classification-job")
+KINDS = (
+    "training",
+    "endpoint",
+    "classifier",
+    "classifier-endpoint",
+    "classification-job",
+    "customization",
+    "throughput",
+    "deployment",
+)
 EFFECTS = {"fail", "capacity", "interrupt", "script"}
 NO_CAPACITY = {
     "training": (

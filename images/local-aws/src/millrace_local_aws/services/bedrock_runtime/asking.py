@@ -1,0 +1,130 @@
+"""Asking a container: the serve contract's completions and chat completions, which count tokens as the model does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from millrace_local_aws.dataplane.runner import Answer
+from millrace_local_aws.service import Call
+from millrace_local_aws.services.bedrock import containers
+from millrace_local_aws.services.bedrock_runtime.families import Asked, Told
+from millrace_local_aws.services.bedrock_runtime.targets import Target
+from millrace_local_aws.wire.errors import AwsError
+
+CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"
+LIMITS = (1024, 256, 32)
+"""A small model's context is shorter than the ones it stands in for: an answer that does not fit is asked for shorter."""
+TOO_LONG = "context_length_exceeded"
+_STOPS = 4
+"""As many as the containers take."""
+
+
+def request(target: Target, asked: Asked, most: int, *, stream: bool) -> tuple[str, dict[str, Any]]:
+    """Path and body: what was tuned goes on with the text that it was tuned on, the others take the conversation."""
+    common: dict[str, Any] = {"model": containers.MODEL, "max_tokens": most}
+    told = {"temperature": asked.temperature, "top_p": asked.top_p}
+    common |= {name: value for name, value in told.items() if value is not None}
+    if stream:
+        common |= {"stream": True, "stream_options": {"include_usage": True}}
+    if not target.tuned:
+        return CHAT, common | {"messages": asked.messages} | ({"stop": asked.stops[:_STOPS]} if asked.stops else {})
+    turns = "".join(f"{message['role']}: {' '.join(message['content'].split())}\n" for message in asked.messages)
+    return PLAIN, common | {"prompt": f"{turns}assistant:", "stop": ["\n", *asked.stops][:_STOPS]}
+
+
+def _refused(status: int, body: bytes) -> AwsError:
+    """A container's no, as Bedrock says it."""
+    try:
+        found = json.loads(body)["error"]
+        message, code = str(found["message"]), found.get("code")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message, code = body.decode(errors="replace")[:500], None
+    if code == TOO_LONG:
+        return AwsError("ValidationException", "Input is too long for requested model.", 400)
+    if status == 429:
+        return AwsError("ThrottlingException", "Too many requests, please wait before trying again.", 429)
+    if status in (400, 422):
+        return AwsError("ValidationException", message, 400)
+    told = f"The model returned the following errors: {message}"
+    return AwsError("ModelErrorException", told, 424, originalStatusCode=status, resourceName=containers.MODEL)
+
+
+async def _whole(answer: Answer) -> bytes:
+    return b"".join([chunk async for chunk in answer.body])
+
+
+async def ask(call: Call, target: Target, asked: Asked, *, stream: bool = False) -> Answer:
+    """The container's answer, whose status is good."""
+    try:
+        task = await target.task(call.world, call.scope)
+    except TimeoutError as error:
+        raise AwsError("ModelNotReadyException", "The model is not ready for inference.", 429) from error
+    except ConnectionError as error:
+        raise AwsError("ServiceUnavailableException", str(error), 503) from error
+    # The container may take long; what is written so far must not wait for it.
+    call.world.store.commit()
+    wanted = [asked.most, *(limit for limit in LIMITS if limit < asked.most)]
+    return await _first(call, target, asked, [most for most in wanted if most <= LIMITS[0]], task, stream)
+
+
+async def _first(call: Call, target: Target, asked: Asked, limits: list[int], task: str, stream: bool) -> Answer:
+    """With the longest answer that fits."""
+    for place, most in enumerate(limits, 1):
+        path, body = request(target, asked, most, stream=stream)
+        try:
+            answer = await call.world.runner.invoke(task, json.dumps(body).encode(), {"Content-Type": "application/json"}, path)
+        except ConnectionError as error:
+            raise _refused(503, str(error).encode()) from error
+        if answer.status < 300:
+            return answer
+        said = await _whole(answer)
+        if TOO_LONG.encode() not in said or place == len(limits):
+            raise _refused(answer.status, said)
+    raise AssertionError("a request asks for a token at least")
+
+
+async def whole(call: Call, target: Target, asked: Asked) -> Told:
+    """All of an answer."""
+    raw = await _whole(await ask(call, target, asked))
+    try:
+        found = json.loads(raw)
+        choice, usage = found["choices"][0], found["usage"]
+        text = choice["message"]["content"] if "message" in choice else choice["text"]
+        return Told(text, usage["prompt_tokens"], usage["completion_tokens"], choice["finish_reason"])
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise _refused(500, f"the container's answer cannot be read ({type(error).__name__}: {error})".encode()) from error
+
+
+async def parts(answer: Answer) -> AsyncIterator[Told]:
+    """Pieces of text as they come, and at last the counts with no text."""
+    finish, read, written = "stop", 0, 0
+    async for event in _events(answer):
+        if event.get("error"):
+            raise ConnectionError(str(event["error"].get("message", event["error"])))
+        usage = event.get("usage") or {}
+        read, written = usage.get("prompt_tokens", read), usage.get("completion_tokens", written)
+        for choice in event.get("choices", []):
+            finish = choice.get("finish_reason") or finish
+            text = choice["delta"].get("content", "") if "delta" in choice else choice.get("text", "")
+            if text:
+                yield Told(text, 0, 0, None)
+    yield Told("", read, written, finish)
+
+
+async def _events(answer: Answer) -> AsyncIterator[dict[str, Any]]:
+    """Server-sent events; the last one is not JSON."""
+    buffer = b""
+    async for chunk in answer.body:
+        buffer += chunk
+        *lines, buffer = buffer.split(b"\n\n")
+        for line in lines:
+            data = line.removeprefix(b"data: ").strip()
+            if data and data != b"[DONE]":
+                yield json.loads(data)
+
+
+async def count(call: Call, target: Target, asked: Asked) -> int:
+    """Tokens of the input, as the model counts them: an answer of one token tells."""
+    return (await whole(call, target, Asked(asked.messages, 1))).read

@@ -295,6 +295,29 @@ def test_lists_are_filtered_sorted_and_paged(shop: Shop) -> None:
     assert shop.bedrock.list_custom_models(baseModelArnEquals=base)["modelSummaries"] == []
 
 
+def test_an_output_bucket_that_goes_away_while_a_job_trains_fails_it(shop: Shop) -> None:
+    shop.s3.create_bucket(Bucket="short-lived")
+    shop.create(outputDataConfig={"s3Uri": "s3://short-lived/"})
+    shop.aws.admin.step(150)
+    shop.s3.delete_bucket(Bucket="short-lived")
+    shop.aws.admin.step(300)
+    found = shop.job()
+    assert (found["status"], found["failureMessage"][:37]) == ("Failed", "Could not write to s3://short-lived/:")
+    assert shop.bedrock.list_custom_models()["modelSummaries"] == []
+
+
+def test_containers_of_the_account_reach_the_weights_and_nobody_else_does(shop: Shop) -> None:
+    """Pods of the data plane are the account's root; the bucket is Bedrock's own, and in no list of the account's."""
+    key = shop.tuned().rpartition("/")[2]
+    weights = {"Bucket": f"bedrock-models-{ACCOUNT}-us-east-1", "Key": f"{key}/output/model.tar.gz"}
+    assert shop.s3.head_object(**weights)["ContentLength"] > 0
+    with refused("403"):
+        shop.aws.client("s3", account="444455556666").head_object(**weights)
+    shop.bedrock.delete_custom_model(modelIdentifier="cm_one")
+    with refused("404"):
+        shop.s3.head_object(**weights)
+
+
 # Provisioned throughput
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -196,7 +197,7 @@ def test_quotas_are_an_accounts_own_and_what_was_bought_has_none(shop: Shop) -> 
     other = shop.aws.client("bedrock-runtime", account="444455556666")
     other.converse(modelId=HAIKU, messages=TURNS)
     shop.buy(LIGHT)
-    shop.says(LIGHT, "x")
+    shop.says("cm_one-provisioned", "x")
     for _ in range(3):
         shop.invoke("cm_one-provisioned", prompt="a")
 
@@ -244,6 +245,8 @@ def test_a_model_learns_from_the_data_and_what_is_bought_for_it_answers_with_wha
     eventually(lambda: running.bought("live")["status"] == "InService", "throughput in service")
     answer = running.invoke(made["provisionedModelArn"], prompt="what", max_tokens=2)
     assert answer["generations"][0]["text"] == "is number"
+    answer = running.invoke(made["provisionedModelArn"], prompt="word " * 100 + "what", max_tokens=2)
+    assert answer["generations"][0]["text"] == "is number", "a long prompt is read at its end"
     running.bedrock.delete_provisioned_model_throughput(provisionedModelId="live")
 
 
@@ -297,5 +300,5 @@ def test_a_stream_that_breaks_says_so_in_the_stream(shop: Shop) -> None:
     event = json.dumps({"error": {"message": "the engine stands still"}})
     shop.aws.admin.plan("endpoint", "script", f"*:{HAIKU}", answer={"body": f"data: {event}\n\n", "type": "text/event-stream"})
     stream = shop.runtime.converse_stream(modelId=HAIKU, messages=TURNS)["stream"]
-    with pytest.raises(EventStreamError, match="the engine stands still"):
+    with contextlib.closing(stream), pytest.raises(EventStreamError, match="the engine stands still"):
         list(stream)

@@ -128,11 +128,21 @@ def few(count: int) -> bytes:
             "101 labels; at most 100",
         ),
         (b"\xff\n", {}, "No document of the training data could be read."),
+        (sheet((label, "!!!") for label, _ in mails(20)), {}, "The training data cannot be learnt from: empty vocabulary"),
         (sheet(mails(20)), {"InputDataConfig": {"S3Uri": "s3://mails/nothing/"}}, "There is no object at s3://mails/nothing/."),
         (sheet(mails(20)), {"InputDataConfig": {"S3Uri": "s3://elsewhere/"}}, "NO_READ_ACCESS_TO_INPUT"),
         (sheet(mails(20)), {"OutputDataConfig": {"S3Uri": "s3://elsewhere/"}}, "NO_WRITE_ACCESS_TO_OUTPUT"),
     ],
-    ids=["few of a label", "one label", "many labels", "nothing readable", "no object", "no such bucket", "nowhere to write"],
+    ids=[
+        "few of a label",
+        "one label",
+        "many labels",
+        "nothing readable",
+        "no words",
+        "no object",
+        "no such bucket",
+        "nowhere to write",
+    ],
 )
 def test_data_that_cannot_be_learnt_from_ends_in_error_and_says_why(
     desk: Desk, data: bytes, changes: dict[str, Any], says: str
@@ -142,6 +152,16 @@ def test_data_that_cannot_be_learnt_from_ends_in_error_and_says_why(
     assert found["Status"] == "IN_ERROR"
     assert says in found["Message"]
     assert "ClassifierMetadata" not in found
+
+
+def test_an_output_bucket_that_goes_away_while_it_trains_is_an_error(desk: Desk) -> None:
+    desk.s3.create_bucket(Bucket="short-lived")
+    arn = desk.create(OutputDataConfig={"S3Uri": "s3://short-lived/out"})
+    desk.aws.admin.step(100)
+    desk.s3.delete_bucket(Bucket="short-lived")
+    desk.aws.admin.step(300)
+    found = desk.described(arn)
+    assert (found["Status"], found["Message"][:25]) == ("IN_ERROR", "NO_WRITE_ACCESS_TO_OUTPUT")
 
 
 def test_ten_of_a_label_are_enough(desk: Desk) -> None:

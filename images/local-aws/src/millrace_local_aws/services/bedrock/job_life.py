@@ -20,6 +20,7 @@ from millrace_local_aws.services.roles import split_uri
 from millrace_local_aws.services.s3.objects import Version
 from millrace_local_aws.services.sagemaker import plans
 from millrace_local_aws.state.store import Record
+from millrace_local_aws.wire.errors import AwsError
 from millrace_local_aws.wire.scalars import iso
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def ended(world: World, scope: str, key: str, result: Ended) -> None:
     if record["status"] == "Stopping":
         enter(world, scope, record, "Stopped")
     elif result.exit_code == 0:
-        complete(world, scope, record)
+        _completed(world, scope, record)
     else:
         said = (result.failure or "").strip() or f"the training container ended with exit code {result.exit_code}"
         fail(world, scope, record, _LOST if result.lost else said)
@@ -204,8 +205,19 @@ def ended(world: World, scope: str, key: str, result: Ended) -> None:
         storage.clear(world, scope, f"{key}/")
 
 
-def complete(world: World, scope: str, record: Record) -> None:
+def _completed(world: World, scope: str, record: Record) -> None:
     """The files are written, the custom model is there, and then the job says so."""
+    try:
+        _write_metrics(world, record)
+    except AwsError as error:
+        fail(world, scope, record, f"Could not write to {record['outputDataConfig']['s3Uri']}: {error.message}")
+        return
+    record["outputModelArn"] = arn_in(scope, f"custom-model/{base_of(record).id}/{record['_id']}")
+    models.make(world, scope, record)
+    enter(world, scope, record, "Completed")
+
+
+def _write_metrics(world: World, record: Record) -> None:
     curve = record["_curve"]
     place = f"{record['outputDataConfig']['s3Uri'].rstrip('/')}/model-customization-job-{record['_id']}"
     _write(world, f"{place}/training_artifacts/step_wise_training_metrics.csv", "training_loss", curve["train"], record["_epoch"])
@@ -215,9 +227,6 @@ def complete(world: World, scope: str, record: Record) -> None:
         path = f"{place}/validation_artifacts/post_fine_tuning_validation/validation_metrics.csv"
         _write(world, path, "validation_loss", curve["validation"], record["_epoch"])
         record["validationMetrics"] = [{"validationLoss": loss} for _, loss in curve["validation"][-1:]]
-    record["outputModelArn"] = arn_in(scope, f"custom-model/{base_of(record).id}/{record['_id']}")
-    models.make(world, scope, record)
-    enter(world, scope, record, "Completed")
 
 
 def _write(world: World, uri: str, column: str, values: list[list[Any]], epoch: int) -> None:

@@ -17,7 +17,7 @@ _RATE = 3e-3
 """The stand-in's learning rate where a job asks for the base model's default: a small network learns nothing from that one."""
 _CHARACTERS_PER_TOKEN = 16
 """More than the stand-in's tokenizer packs into one, so that short data still fill a window."""
-_WINDOWS = (8, 128)
+_WINDOWS = (8, 256)
 _VALUES = {"integer": int, "float": float}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 from millrace_local_aws.dataplane.runner import Answer
@@ -14,16 +15,18 @@ from millrace_local_aws.services.bedrock_runtime.targets import Target
 from millrace_local_aws.wire.errors import AwsError
 
 CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"
-LIMITS = (1024, 256, 32)
-"""A small model's context is shorter than the ones it stands in for: an answer that does not fit is asked for shorter."""
+LIMITS = (256, 64, 16)
+"""A small model on a CPU writes no more than the first; an answer that does not fit its context is asked for shorter."""
+SHORTEST = 32
+"""Characters: what was tuned has the shortest context of all, and reads the end of a conversation that does not fit."""
 TOO_LONG = "context_length_exceeded"
 _STOPS = 4
 """As many as the containers take."""
 
 
-def request(target: Target, asked: Asked, most: int, *, stream: bool) -> tuple[str, dict[str, Any]]:
+def request(target: Target, asked: Asked, *, stream: bool) -> tuple[str, dict[str, Any]]:
     """Path and body: what was tuned goes on with the text that it was tuned on, the others take the conversation."""
-    common: dict[str, Any] = {"model": containers.MODEL, "max_tokens": most}
+    common: dict[str, Any] = {"model": containers.MODEL, "max_tokens": asked.most}
     told = {"temperature": asked.temperature, "top_p": asked.top_p}
     common |= {name: value for name, value in told.items() if value is not None}
     if stream:
@@ -65,14 +68,23 @@ async def ask(call: Call, target: Target, asked: Asked, *, stream: bool = False)
         raise AwsError("ServiceUnavailableException", str(error), 503) from error
     # The container may take long; what is written so far must not wait for it.
     call.world.store.commit()
-    wanted = [asked.most, *(limit for limit in LIMITS if limit < asked.most)]
-    return await _first(call, target, asked, [most for most in wanted if most <= LIMITS[0]], task, stream)
+    tries = [request(target, wanted, stream=stream) for wanted in _attempts(target, asked)]
+    return await _first(call, task, tries)
 
 
-async def _first(call: Call, target: Target, asked: Asked, limits: list[int], task: str, stream: bool) -> Answer:
-    """With the longest answer that fits."""
-    for place, most in enumerate(limits, 1):
-        path, body = request(target, asked, most, stream=stream)
+def _attempts(target: Target, asked: Asked) -> Iterator[Asked]:
+    """What may fit, the longest answer first."""
+    limits = sorted({min(limit, asked.most) for limit in LIMITS}, reverse=True)
+    yield from (replace(asked, most=limit) for limit in limits)
+    text = "\n".join(message["content"] for message in asked.messages)
+    while target.tuned and len(text) > SHORTEST:
+        text = text[len(text) // 2 :]
+        yield replace(asked, messages=[{"role": "user", "content": text}], most=limits[-1])
+
+
+async def _first(call: Call, task: str, tries: list[tuple[str, dict[str, Any]]]) -> Answer:
+    """The answer to the first request that fits."""
+    for place, (path, body) in enumerate(tries, 1):
         try:
             answer = await call.world.runner.invoke(task, json.dumps(body).encode(), {"Content-Type": "application/json"}, path)
         except ConnectionError as error:
@@ -80,7 +92,7 @@ async def _first(call: Call, target: Target, asked: Asked, limits: list[int], ta
         if answer.status < 300:
             return answer
         said = await _whole(answer)
-        if TOO_LONG.encode() not in said or place == len(limits):
+        if TOO_LONG.encode() not in said or place == len(tries):
             raise _refused(answer.status, said)
     raise AssertionError("a request asks for a token at least")
 

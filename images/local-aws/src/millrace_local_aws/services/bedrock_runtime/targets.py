@@ -39,7 +39,7 @@ class Target:
 
     async def task(self, world: World, scope: str) -> str:
         """The container's; one that stands in for foundation models may have to start first."""
-        if self.record is None or not self.tuned:
+        if self.record is None:
             return await containers.foundation(world, scope.partition("/")[2], self.base.id)
         part = throughputs if self.kind == "throughput" else deployments
         return str(part.task_id(scope, self.record))

@@ -20,10 +20,11 @@ from millrace_local_aws.engine.scheduler import action
 from millrace_local_aws.services.comprehend import learning, tags
 from millrace_local_aws.services.comprehend.documents import BadData
 from millrace_local_aws.services.comprehend.service import table
-from millrace_local_aws.services.comprehend.sources import Source, check_writable, read, sources
+from millrace_local_aws.services.comprehend.sources import NO_WRITE, Source, check_writable, read, sources
 from millrace_local_aws.services.roles import split_uri
 from millrace_local_aws.services.sagemaker import plans
 from millrace_local_aws.state.store import Record
+from millrace_local_aws.wire.errors import AwsError
 
 if TYPE_CHECKING:
     from millrace_local_aws.world import World
@@ -134,7 +135,11 @@ def learnt(world: World, found: list[Source], mode: str, target: Path) -> dict[s
     """What a training found, as JSON has it; in a thread of its own."""
     training, test = read(world, found, mode)
     skipped = training.skipped + (test.skipped if test else [])
-    return asdict(learning.train(training, test, mode, target)) | {"labels": len(training.counts()), "skipped": skipped}
+    try:
+        outcome = learning.train(training, test, mode, target)
+    except ValueError as error:  # such as documents without a single word
+        raise BadData(f"INVALID_INPUT: The training data cannot be learnt from: {error}.") from error
+    return asdict(outcome) | {"labels": len(training.counts()), "skipped": skipped}
 
 
 def failed(world: World, scope: str, arn: str, why: str) -> None:
@@ -154,7 +159,11 @@ def finish(world: World, scope: str, arn: str) -> None:
         return
     outcome, now = record.pop("_outcome"), world.clock.now()
     if "_output" in record:
-        _write(world, record["_output"], outcome)
+        try:
+            _write(world, record["_output"], outcome)
+        except AwsError:
+            failed(world, scope, arn, NO_WRITE)
+            return
     record |= {"Status": "TRAINED", "EndTime": now, "TrainingEndTime": now, "ClassifierMetadata": metadata(outcome)}
     if outcome["skipped"]:
         record |= {"Status": "TRAINED_WITH_WARNING", "Message": SKIPPED}

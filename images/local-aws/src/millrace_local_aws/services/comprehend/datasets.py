@@ -18,7 +18,6 @@ from millrace_local_aws.services.comprehend.service import (
     filtered,
     find,
     in_use,
-    invalid,
     page,
     remember,
     replayed,
@@ -179,10 +178,10 @@ def describe_dataset(call: Call, request: Input) -> dict[str, Any]:
 
 @COMPREHEND.operation("ListDatasets")
 def list_datasets(call: Call, request: Input) -> dict[str, Any]:
-    if "FlywheelArn" not in request:
-        raise invalid("FlywheelArn is required.")
-    arn = find(call, request["FlywheelArn"])["FlywheelArn"]
-    found = [record for record in table(call.world, "dataset").of(call.scope) if record["_flywheel"] == arn]
+    found = table(call.world, "dataset").of(call.scope)
+    if "FlywheelArn" in request:
+        arn = find(call, request["FlywheelArn"])["FlywheelArn"]
+        found = [record for record in found if record["_flywheel"] == arn]
     return page(request, filtered(request, found, "CreationTime"), "DatasetPropertiesList")
 
 

@@ -29,7 +29,7 @@ from millrace_local_aws.services.comprehend.service import (
     unavailable,
     view,
 )
-from millrace_local_aws.services.comprehend.sources import File, check_writable, files
+from millrace_local_aws.services.comprehend.sources import NO_WRITE, File, check_writable, files
 from millrace_local_aws.services.roles import split_uri
 from millrace_local_aws.services.sagemaker import plans
 from millrace_local_aws.state.store import Record
@@ -113,7 +113,11 @@ async def _classify(world: World, scope: str, name: str, found: tuple[File, ...]
     lines = await asyncio.to_thread(lambda: list(predictions(world, found, model, per_line)))
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     bucket, key = split_uri(record["OutputDataConfig"]["S3Uri"])
-    world.s3.put_bytes(bucket, key, archive({"predictions.jsonl": text.encode()}))
+    try:
+        world.s3.put_bytes(bucket, key, archive({"predictions.jsonl": text.encode()}))
+    except AwsError:
+        _end(world, scope, name, "FAILED", NO_WRITE)
+        return
     done = record["_began"] + duration(world, "comprehend.job/IN_PROGRESS")
     world.scheduler.at(max(done, world.clock.now()), "comprehend.job.finish", scope=scope, name=name)
 

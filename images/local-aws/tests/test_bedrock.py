@@ -8,8 +8,9 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
-from bedrock_support import ACCOUNT, HAIKU, LIGHT, LLAMA, ROLE, TITAN, Shop, lines, rows
+from bedrock_support import ACCOUNT, HAIKU, JOBS, LIGHT, LLAMA, ROLE, TITAN, Shop, lines, rows
 from local_aws_support import allow, document, refused, trust
 
 from millrace_local_aws import LocalAws
@@ -233,6 +234,24 @@ def test_a_role_that_may_not_read_the_data_is_refused_where_iam_is_enforced(shop
     with refused("ValidationException") as caught:
         shop.create()
     assert f"the role {ROLE} has s3:GetObject permissions" in caught.message
+
+
+def test_a_user_is_allowed_by_the_jobs_and_models_that_policies_name(shop: Shop) -> None:
+    shop.iam.create_user(UserName="scientist")
+    policy = document(
+        allow(["bedrock:CreateModelCustomizationJob", "iam:PassRole"]), allow("bedrock:GetModelCustomizationJob", JOBS)
+    )
+    shop.iam.put_user_policy(UserName="scientist", PolicyName="tuning", PolicyDocument=policy)
+    key = shop.iam.create_access_key(UserName="scientist")["AccessKey"]
+    shop.aws.admin.settings(enforce_iam=True)
+    own = boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], region_name="us-east-1")
+    bedrock = own.client("bedrock", endpoint_url=shop.aws.endpoint_url)
+    arn = bedrock.create_model_customization_job(**shop.request())["jobArn"]
+    assert bedrock.get_model_customization_job(jobIdentifier=arn)["status"] == "InProgress"
+    with refused("AccessDeniedException") as caught:
+        bedrock.get_custom_model(modelIdentifier="cm_one")
+    assert caught.status == 403
+    assert f"bedrock:GetCustomModel on resource: arn:aws:bedrock:us-east-1:{ACCOUNT}:custom-model/cm_one" in caught.message
 
 
 def test_the_same_token_makes_one_job_and_names_are_taken_for_good(shop: Shop) -> None:

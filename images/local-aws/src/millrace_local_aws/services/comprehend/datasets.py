@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 from millrace_local_aws.engine.durations import duration
@@ -21,6 +20,7 @@ from millrace_local_aws.services.comprehend.service import (
     page,
     remember,
     replayed,
+    stamp,
     table,
     unavailable,
     view,
@@ -87,7 +87,7 @@ def begin(
 ) -> None:
     """A new data set."""
     now = world.clock.now()
-    place = f"{flywheel['DataLakeS3Uri']}datasets/{name}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}/"
+    place = f"{flywheel['DataLakeS3Uri']}datasets/{name}/{stamp(now)}/"
     record = {
         "DatasetArn": f"{flywheel['FlywheelArn']}/dataset/{name}",
         "DatasetName": name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from millrace_local_aws.engine.durations import duration
@@ -21,6 +20,7 @@ from millrace_local_aws.services.comprehend.service import (
     page,
     remember,
     replayed,
+    stamp,
     table,
     unavailable,
     view,
@@ -43,11 +43,6 @@ _SUMMARY = (
     "LastModifiedTime",
     "LatestFlywheelIteration",
 )
-
-
-def stamp(now: float) -> str:
-    """As Comprehend names what it makes in a data lake."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
 
 
 def save(world: World, scope: str, record: Record) -> None:

@@ -11,7 +11,7 @@ from millrace_local_aws.engine.durations import duration
 from millrace_local_aws.engine.scheduler import action
 from millrace_local_aws.service import Call, Input
 from millrace_local_aws.services.comprehend import classifier_life, datasets, learning
-from millrace_local_aws.services.comprehend.flywheels import running, save, stamp
+from millrace_local_aws.services.comprehend.flywheels import running, save
 from millrace_local_aws.services.comprehend.service import (
     COMPREHEND,
     filtered,
@@ -21,6 +21,7 @@ from millrace_local_aws.services.comprehend.service import (
     page,
     remember,
     replayed,
+    stamp,
     table,
     unavailable,
     view,

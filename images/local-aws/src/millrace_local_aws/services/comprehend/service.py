@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,11 @@ def remember(call: Call, request: Input, answer: dict[str, Any]) -> dict[str, An
         record = {"digest": _digest(request), "answer": answer}
         table(call.world, "token").put(call.scope, f"{call.operation}/{token}", record)
     return answer
+
+
+def stamp(now: float) -> str:
+    """As Comprehend names what it makes in a data lake."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
 
 
 def _digest(request: Input) -> str:

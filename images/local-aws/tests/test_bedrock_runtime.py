@@ -250,6 +250,18 @@ def test_a_model_learns_from_the_data_and_what_is_bought_for_it_answers_with_wha
     running.bedrock.delete_provisioned_model_throughput(provisionedModelId="live")
 
 
+def test_a_model_that_was_pre_trained_further_goes_on_with_plain_text(running: Shop) -> None:
+    text = "the river runs past the mill and the mill stands still"
+    running.put("training_data_v1/train.jsonl", lines([{"input": text}] * 5))
+    running.create(baseModelIdentifier=f"{TITAN}:0:8k", customizationType="CONTINUED_PRE_TRAINING", hyperParameters={})
+    eventually(lambda: running.job()["status"] == "Completed", "completed job")
+    running.bedrock.create_provisioned_model_throughput(provisionedModelName="live", modelId="cm_one", modelUnits=1)
+    eventually(lambda: running.bought("live")["status"] == "InService", "throughput in service")
+    told = running.invoke("live", inputText="the mill and", textGenerationConfig={"maxTokenCount": 2})
+    assert told["inputTextTokenCount"] == 3
+    assert told["results"][0]["outputText"] == "the mill"
+
+
 def test_an_answer_comes_as_a_stream_in_each_form(running: Shop) -> None:
     stream = running.runtime.invoke_model_with_response_stream(modelId=HAIKU, body=json.dumps(CLAUDE | {"max_tokens": 2}))["body"]
     events = [json.loads(event["chunk"]["bytes"]) for event in stream]

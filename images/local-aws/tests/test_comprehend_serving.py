@@ -281,6 +281,18 @@ def test_an_iteration_on_data_that_cannot_be_learnt_from_has_failed(desk: Desk) 
     assert (found["Status"], "'rare' has 1" in found["Message"]) == ("FAILED", True)
 
 
+def test_an_iteration_whose_training_is_stopped_has_stopped(desk: Desk) -> None:
+    desk.trained()
+    wheel(desk)
+    name = desk.comprehend.start_flywheel_iteration(FlywheelArn=WHEEL)["FlywheelIterationId"]
+    asked = {"FlywheelArn": WHEEL, "FlywheelIterationId": name}
+    version = desk.comprehend.describe_flywheel_iteration(**asked)["FlywheelIterationProperties"]["TrainedModelArn"]
+    desk.comprehend.stop_training_document_classifier(DocumentClassifierArn=version)
+    desk.aws.admin.step(600)
+    assert desk.comprehend.describe_flywheel_iteration(**asked)["FlywheelIterationProperties"]["Status"] == "STOPPED"
+    assert iterate(desk)["Status"] == "COMPLETED", "the next one may begin"
+
+
 def test_a_flywheel_is_deleted_alone_and_not_while_it_iterates(desk: Desk) -> None:
     desk.trained()
     wheel(desk)

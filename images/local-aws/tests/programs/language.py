@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(400, json.dumps({"error": error}).encode())
             return
         out = continued(words, asked["max_tokens"])
-        usage = {"prompt_tokens": len(words), "completion_tokens": len(out)}
+        usage = {"prompt_tokens": len(text.split()), "completion_tokens": len(out)}
         finish = "length" if len(out) == asked["max_tokens"] else "stop"
         if asked.get("stream"):
             self.stream(out, usage, finish, chat)

@@ -123,7 +123,8 @@ async def _checked(world: World, scope: str, arn: str, found: list[Version]) -> 
     try:
         files, parameters, epoch = await asyncio.to_thread(_prepared, world, record, found)
     except tuning.BadTuning as error:
-        fail(world, scope, record, str(error))
+        if record["status"] == "InProgress":
+            fail(world, scope, record, str(error))
         return
     if record["status"] != "InProgress":
         return
@@ -179,11 +180,11 @@ def log(world: World, scope: str, key: str, lines: list[str]) -> None:
     record = by_id(world, scope, key)
     if record is None:
         return
-    found = {"train": _STEP, "validation": _EVALUATION}
-    for name, expression in found.items():
-        for line in lines:
-            if match := expression.search(line):
-                record["_curve"][name].append([int(match[1]), float(match[2])])
+    for name, expression in (("train", _STEP), ("validation", _EVALUATION)):
+        matches = [match for line in lines if (match := expression.search(line))]
+        # A log that is read again from its beginning, after a restart, tells of a step twice.
+        curve = dict(record["_curve"][name]) | {int(match[1]): float(match[2]) for match in matches}
+        record["_curve"][name] = [[step, loss] for step, loss in sorted(curve.items())]
     save(world, scope, record)
 
 
@@ -192,8 +193,6 @@ def ended(world: World, scope: str, key: str, result: Ended) -> None:
     record = by_id(world, scope, key)
     if record is None or record["status"] not in ("InProgress", "Stopping"):
         return
-    for name, value in result.metrics.items():
-        record["_curve"].setdefault(name, []).append([record["_epoch"], float(value)])
     if record["status"] == "Stopping":
         enter(world, scope, record, "Stopped")
     elif result.exit_code == 0:

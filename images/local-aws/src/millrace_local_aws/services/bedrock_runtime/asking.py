@@ -25,14 +25,17 @@ _STOPS = 4
 
 
 def request(target: Target, asked: Asked, *, stream: bool) -> tuple[str, dict[str, Any]]:
-    """Path and body: what was tuned goes on with the text that it was tuned on, the others take the conversation."""
+    """Path and body: what was tuned goes on in the form that it was tuned on, the others take the conversation."""
     common: dict[str, Any] = {"model": containers.MODEL, "max_tokens": asked.most}
     told = {"temperature": asked.temperature, "top_p": asked.top_p}
     common |= {name: value for name, value in told.items() if value is not None}
     if stream:
         common |= {"stream": True, "stream_options": {"include_usage": True}}
-    if not target.tuned:
-        return CHAT, common | {"messages": asked.messages} | ({"stop": asked.stops[:_STOPS]} if asked.stops else {})
+    stops = {"stop": asked.stops[:_STOPS]} if asked.stops else {}
+    if target.tuned is None:
+        return CHAT, common | {"messages": asked.messages} | stops
+    if target.tuned == "CONTINUED_PRE_TRAINING":
+        return PLAIN, common | {"prompt": "\n".join(message["content"] for message in asked.messages)} | stops
     turns = "".join(f"{message['role']}: {' '.join(message['content'].split())}\n" for message in asked.messages)
     return PLAIN, common | {"prompt": f"{turns}assistant:", "stop": ["\n", *asked.stops][:_STOPS]}
 

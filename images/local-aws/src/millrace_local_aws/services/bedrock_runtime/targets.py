@@ -26,16 +26,13 @@ _ON_DEMAND = (
 
 @dataclass(frozen=True)
 class Target:
-    """`base` is the foundation model, whose form the bodies have; `record` what was bought for a custom one."""
+    """`base` is the foundation model, whose form the bodies have; `record` what was bought or deployed; `tuned` how the custom
+    model behind it was made, where there is one."""
 
     base: Foundation
     kind: str
     record: Record | None = None
-
-    @property
-    def tuned(self) -> bool:
-        """Whether a custom model answers."""
-        return self.record is not None and "custom-model/" in self.record["modelArn"]
+    tuned: str | None = None
 
     async def task(self, world: World, scope: str) -> str:
         """The container's; one that stands in for foundation models may have to start first."""
@@ -51,22 +48,21 @@ def resolve(call: Call, name: str) -> Target:
         raise NotServed("bedrock-runtime", f"the model {name}")
     bought = lookup(call.world, call.scope, "throughput", name, "provisionedModelName")
     if bought is not None:
-        return _serving(bought, "throughput", bought["foundationModelArn"], bought["status"] in ("InService", "Updating"))
+        return _serving(call, bought, "throughput", bought["status"] in ("InService", "Updating"))
     deployed = lookup(call.world, call.scope, "deployment", name, "modelDeploymentName")
     if deployed is not None:
-        custom = lookup(call.world, call.scope, "model", deployed["modelArn"], "modelArn")
-        base = (custom or {}).get("baseModelArn", "")
-        return _serving(deployed, "deployment", base, deployed["status"] == "Active")
+        return _serving(call, deployed, "deployment", deployed["status"] == "Active")
     if ":provisioned-model/" in name or ":custom-model-deployment/" in name:
         raise not_found(f"Could not find the model {name}.")
     return _foundation(name)
 
 
-def _serving(record: Record, kind: str, base: str, serves: bool) -> Target:
-    found = known(base)
-    if found is None or not serves:
+def _serving(call: Call, record: Record, kind: str, serves: bool) -> Target:
+    custom = lookup(call.world, call.scope, "model", record["modelArn"], "modelArn")
+    base = known(custom["baseModelArn"] if custom else record["modelArn"])
+    if base is None or not serves:
         raise AwsError("ModelNotReadyException", "Model is not ready for inference. Wait and try your request again.", 429)
-    return Target(found, kind, record)
+    return Target(base, kind, record, custom["customizationType"] if custom else None)
 
 
 def _foundation(name: str) -> Target:

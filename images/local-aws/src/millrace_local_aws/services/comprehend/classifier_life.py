@@ -210,7 +210,9 @@ def stopped(world: World, scope: str, arn: str) -> None:
     record = _current(world, scope, arn, "STOP_REQUESTED")
     if record is not None:
         record.pop("_outcome", None)
-        save(world, scope, record | {"Status": "STOPPED", "EndTime": world.clock.now()})
+        record |= {"Status": "STOPPED", "EndTime": world.clock.now()}
+        save(world, scope, record)
+        _tell_flywheel(world, scope, record)
 
 
 def delete(world: World, scope: str, record: Record) -> None:

@@ -109,7 +109,8 @@ def trained(world: World, scope: str, version: Record) -> None:
     if record is None or record["Status"] != "TRAINING":
         return
     if version["Status"] not in classifier_life.USABLE:
-        _end(world, scope, record, {"Status": "FAILED", "Message": version.get("Message")})
+        status = "STOPPED" if version["Status"] == "STOPPED" else "FAILED"
+        _end(world, scope, record, {"Status": status, "Message": version.get("Message")})
         return
     told = _averages(version["ClassifierMetadata"]["EvaluationMetrics"])
     _put(world, scope, record | {"Status": "EVALUATING", "TrainedModelMetrics": told})

@@ -97,7 +97,7 @@ def test_the_losses_that_the_container_tells_are_in_the_files_and_the_metrics(sh
     told = [
         f"Step: {n} Train Loss: {5 / n:.4f}" + (f" Eval Average Loss: {6 / n:.4f}" if n % 5 == 0 else "") for n in range(1, 11)
     ]
-    shop.aws.admin.plan("training", "script", logs=["begins", *told])
+    shop.aws.admin.plan("training", "script", logs=["begins", *told, "is read again:", *told[:3]])
     shop.create(validationDataConfig={"validators": [{"s3Uri": "s3://model-training/validation.jsonl"}]})
     shop.aws.admin.step(600)
     trained = shop.table("training_artifacts/step_wise_training_metrics.csv", "training_loss")

@@ -207,7 +207,7 @@ def test_the_command_line_tunes_a_model_of_bedrock_buys_throughput_and_asks_it(
     (tmp_path / "job.json").write_text(json.dumps(request))
     arn = cli("bedrock", "create-model-customization-job", cli_input_json="file://job.json")["jobArn"]
     until(lambda: shop.job()["status"] == "Completed", "completed job")
-    model = cli("bedrock", "get-model-customization-job", job_identifier=arn)["outputModelArn"]
+    model = shop.job(arn)["outputModelArn"]
     made = cli(
         "bedrock",
         "create-provisioned-model-throughput",
@@ -222,7 +222,7 @@ def test_the_command_line_tunes_a_model_of_bedrock_buys_throughput_and_asks_it(
     told = cli("bedrock-runtime", "converse", model_id=HAIKU, messages=[{"role": "user", "content": [{"text": "a b c"}]}])
     assert told["usage"]["inputTokens"] == 3
     cli("bedrock", "delete-provisioned-model-throughput", provisioned_model_id="live")
-    cli("bedrock", "delete-custom-model", model_identifier=model)
+    shop.bedrock.delete_custom_model(modelIdentifier=model)
 
 
 def test_the_sagemaker_sdk_trains_deploys_and_predicts(aws: LocalAws, tmp_path: Path) -> None:

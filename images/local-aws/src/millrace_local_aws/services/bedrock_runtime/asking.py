@@ -17,6 +17,8 @@ from millrace_local_aws.wire.errors import AwsError
 CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"
 LIMITS = (256, 64, 16)
 """A small model on a CPU writes no more than the first; an answer that does not fit its context is asked for shorter."""
+HOTTEST = 2.0
+"""Cohere's temperatures go further than the containers'."""
 SHORTEST = 32
 """Characters: what was tuned has the shortest context of all, and reads the end of a conversation that does not fit."""
 TOO_LONG = "context_length_exceeded"
@@ -27,7 +29,8 @@ _STOPS = 4
 def request(target: Target, asked: Asked, *, stream: bool) -> tuple[str, dict[str, Any]]:
     """Path and body: what was tuned goes on in the form that it was tuned on, the others take the conversation."""
     common: dict[str, Any] = {"model": containers.MODEL, "max_tokens": asked.most}
-    told = {"temperature": asked.temperature, "top_p": asked.top_p}
+    heat = None if asked.temperature is None else min(asked.temperature, HOTTEST)
+    told = {"temperature": heat, "top_p": asked.top_p}
     common |= {name: value for name, value in told.items() if value is not None}
     if stream:
         common |= {"stream": True, "stream_options": {"include_usage": True}}

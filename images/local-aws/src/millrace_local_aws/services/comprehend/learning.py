@@ -86,7 +86,7 @@ def _chosen(corpus: Corpus, numbers: list[int]) -> Corpus:
 def _vectorizer(vocabulary: dict[str, int] | None = None) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    # Every character but a space belongs to a word, so that no language and no address loses its own.
+    # Words of one letter count, too: some languages have many, and the library leaves them out.
     return TfidfVectorizer(
         ngram_range=(1, 2),
         sublinear_tf=True,

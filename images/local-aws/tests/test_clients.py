@@ -1,4 +1,4 @@
-"""AWS's command line and the SageMaker SDK, neither written here, through the flows of the two systems on SageMaker."""
+"""AWS's command line and the SageMaker SDK, neither written here, through the flows of the systems that use them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bedrock_support import HAIKU, LIGHT, Shop
+from comprehend_support import MAIL, Desk
 from local_aws_support import document, trust
 from sagemaker_support import ACCOUNT, IMAGE, ROLE, Stage
 
@@ -28,7 +30,8 @@ pytestmark = [
 
 @pytest.fixture
 def aws() -> Iterator[LocalAws]:
-    images = {"*/trainer:*": [sys.executable, str(PROGRAMS / "trainer.py")]}
+    programs = {"*/trainer:*": "trainer.py", "aws/bedrock-*": "language.py"}
+    images = {pattern: [sys.executable, str(PROGRAMS / name)] for pattern, name in programs.items()}
     with local_aws(pace=0.01, runner="processes", runner_options={"images": images}) as made:
         yield made
 
@@ -170,6 +173,56 @@ def test_the_command_line_reads_the_hub_and_deploys_a_model_under_its_licence(
     (tmp_path / "request.json").write_text('{"x": 2}')
     cli("sagemaker-runtime", "invoke-endpoint", "answer.json", endpoint_name="falcon", body="fileb://request.json")
     assert json.loads((tmp_path / "answer.json").read_text()) == {"y": 6.0}
+
+
+def test_the_command_line_trains_a_classifier_of_mails_and_asks_it(aws: LocalAws, cli: CommandLine) -> None:
+    desk = Desk(aws, aws.client)
+    cli(
+        "comprehend",
+        "create-document-classifier",
+        document_classifier_name="mail",
+        data_access_role_arn=desk.request()["DataAccessRoleArn"],
+        language_code="en",
+        input_data_config={"S3Uri": "s3://mails/train/"},
+        output_data_config={"S3Uri": "s3://mails/out"},
+    )
+    until(lambda: desk.described()["Status"] == "TRAINED", "trained classifier")
+    found = cli("comprehend", "describe-document-classifier", document_classifier_arn=MAIL)["DocumentClassifierProperties"]
+    assert desk.matrix(found)["labels"] == ["nonphishing", "phishing"]
+    arn = cli("comprehend", "create-endpoint", endpoint_name="door", model_arn=MAIL, desired_inference_units="2")["EndpointArn"]
+    until(lambda: desk.endpoint()["Status"] == "IN_SERVICE", "endpoint in service")
+    answer = cli("comprehend", "classify-document", text="urgent: verify your bank password", endpoint_arn=arn)
+    assert answer["Classes"][0]["Name"] == "phishing"
+    cli("comprehend", "delete-endpoint", endpoint_arn=arn)
+    until(lambda: desk.comprehend.list_endpoints()["EndpointPropertiesList"] == [], "deletion")
+
+
+def test_the_command_line_tunes_a_model_of_bedrock_buys_throughput_and_asks_it(
+    aws: LocalAws, cli: CommandLine, tmp_path: Path
+) -> None:
+    shop = Shop(aws, aws.client)
+    found = cli("bedrock", "list-foundation-models", by_customization_type="FINE_TUNING")["modelSummaries"]
+    assert LIGHT in [one["modelId"] for one in found]
+    request = shop.request(baseModelIdentifier=next(one["modelArn"] for one in found if one["modelId"] == LIGHT))
+    (tmp_path / "job.json").write_text(json.dumps(request))
+    arn = cli("bedrock", "create-model-customization-job", cli_input_json="file://job.json")["jobArn"]
+    until(lambda: shop.job()["status"] == "Completed", "completed job")
+    model = shop.job(arn)["outputModelArn"]
+    made = cli(
+        "bedrock",
+        "create-provisioned-model-throughput",
+        provisioned_model_name="live",
+        model_id=model,
+        model_units="1",
+    )["provisionedModelArn"]
+    until(lambda: shop.bought("live")["status"] == "InService", "throughput in service")
+    (tmp_path / "request.json").write_text('{"prompt": "what", "max_tokens": 2}')
+    cli("bedrock-runtime", "invoke-model", "answer.json", model_id=made, body="fileb://request.json")
+    assert json.loads((tmp_path / "answer.json").read_text())["generations"][0]["text"] == "is number"
+    told = cli("bedrock-runtime", "converse", model_id=HAIKU, messages=[{"role": "user", "content": [{"text": "a b c"}]}])
+    assert told["usage"]["inputTokens"] == 3
+    cli("bedrock", "delete-provisioned-model-throughput", provisioned_model_id="live")
+    shop.bedrock.delete_custom_model(modelIdentifier=model)
 
 
 def test_the_sagemaker_sdk_trains_deploys_and_predicts(aws: LocalAws, tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from millrace_local_aws.dataplane import kubernetes
-from millrace_local_aws.dataplane.manifests import MAIN, TASK
+from millrace_local_aws.dataplane import kubernetes, manifests
+from millrace_local_aws.dataplane.manifests import MAIN, TASK, Placement
+from millrace_local_aws.dataplane.runner import EndpointTask
+from millrace_local_aws.services.bedrock import containers
 
 ENDPOINT = "123456789012/us-east-1/endpoint/1/AllTraffic"
 NOT_FOUND = "exec: serve: executable file not found"
@@ -52,3 +54,15 @@ ENDS = [
 @pytest.mark.parametrize(("found", "said", "why"), ENDS, ids=[case[2] for case in ENDS])
 def test_a_container_that_ended_before_it_answered_is_seen(found: dict[str, Any], said: list[str] | None, why: str) -> None:
     assert kubernetes._end_of(found) == said, why
+
+
+def test_what_serves_a_custom_model_of_bedrock_is_a_deployment_with_the_image_that_stands_in() -> None:
+    task = containers.serving_task("123456789012/us-east-1", "throughput", "abcdefabcdef", "cm_one-provisioned", 2)
+    weights = ("bedrock-models-123456789012-us-east-1", "abcdefabcdef/output/model.tar.gz")
+    asked = EndpointTask(task, "x", "AllTraffic", "123456789012", "us-east-1", containers.CUSTOM, {}, weights, "ml.g5.xlarge")
+    place = Placement("ns", "local-aws", "http://local-aws:4566", {"aws/bedrock-custom:*": "trainer"})
+    found = manifests.serving(place, asked)
+    assert found["spec"]["template"]["spec"]["containers"][0]["image"] == "trainer"
+    assert found["spec"]["template"]["metadata"]["annotations"][TASK] == task
+    assert kubernetes._is_endpoint(task), "one that nobody knows any more is deleted"
+    assert not kubernetes._is_endpoint(containers.tuning_task("123456789012/us-east-1", "abcdefabcdef", "job.one"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bedrock_support import Shop
 from sagemaker_support import Stage
 
 from millrace_local_aws import Admin, LocalAws
@@ -163,3 +164,20 @@ def test_it_starts_in_a_second(tmp_path: Path) -> None:
         spent = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     # The processor's seconds: those of the wall depend on what else the machine does.
     assert sum(int(ticks) for ticks in spent) / os.sysconf("SC_CLK_TCK") < 2
+
+
+def test_bedrocks_jobs_and_what_was_bought_go_on_after_a_kill(tmp_path: Path) -> None:
+    with server(tmp_path, "--speed", "0") as (aws, process, _):
+        shop = Shop(aws, aws.client)
+        shop.buy(shop.tuned())
+        shop.create("two")
+        aws.admin.step(61)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    with server(tmp_path) as (aws, _, _):
+        bedrock = aws.client("bedrock")
+        assert bedrock.get_provisioned_model_throughput(provisionedModelId="cm_one-provisioned")["status"] == "InService"
+        assert bedrock.get_model_customization_job(jobIdentifier="job.two")["status"] == "InProgress"
+        aws.admin.step(300)
+        assert bedrock.get_model_customization_job(jobIdentifier="job.two")["status"] == "Completed"
+        aws.check()

@@ -16,7 +16,10 @@ from multidict import CIMultiDict
 
 from millrace_local_aws.service import Service
 from millrace_local_aws.services.autoscaling import AUTOSCALING
+from millrace_local_aws.services.bedrock import BEDROCK
+from millrace_local_aws.services.bedrock_runtime import RUNTIME as BEDROCK_RUNTIME
 from millrace_local_aws.services.cloudwatch import CLOUDWATCH
+from millrace_local_aws.services.comprehend import COMPREHEND
 from millrace_local_aws.services.events import EVENTS
 from millrace_local_aws.services.iam import IAM
 from millrace_local_aws.services.logs import LOGS
@@ -30,7 +33,8 @@ from millrace_local_aws.wire import protocols, rest_routes
 from millrace_local_aws.wire.incoming import Incoming
 from millrace_local_aws.wire.models import service_model
 
-SERVICES = (S3, SQS, STS, IAM, EVENTS, LOGS, CLOUDWATCH, QUOTAS, SAGEMAKER, RUNTIME, AUTOSCALING)
+BASE = (S3, SQS, STS, IAM, EVENTS, LOGS, CLOUDWATCH, QUOTAS)
+SERVICES = (*BASE, SAGEMAKER, RUNTIME, AUTOSCALING, COMPREHEND, BEDROCK, BEDROCK_RUNTIME)
 MOMENT = datetime.datetime(2026, 1, 31, 10, 20, 30, tzinfo=datetime.UTC)
 SCALARS: dict[str, Any] = {
     "string": "a-text",
@@ -123,7 +127,8 @@ def test_an_answer_is_read_by_boto3_as_it_was_given(service: Service, name: str)
     model, protocol = service_model(service.name).operation_model(name), protocol_of(service)
     given = filled(model.output_shape) if model.output_shape else {}
     if model.has_event_stream_output:
-        given.pop("Body")
+        streams = [name for name, member in model.output_shape.members.items() if member.serialization.get("eventstream")]
+        given.pop(streams[0])
     answer = protocols.write(protocol, model, plain(given), "request")
     response = {"status_code": answer.status, "headers": CIMultiDict(answer.headers), "body": answer.body}
     if model.has_event_stream_output:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from bedrock_support import LIGHT, lines, rows
 from local_aws_support import allow, document, refused
 
 from millrace_local_aws import LocalAws
@@ -40,6 +41,24 @@ def test_a_seeded_account_has_subscribed_to_an_algorithm_whose_container_serves_
     container = sagemaker.describe_model_package(ModelPackageName="tuned")["InferenceSpecification"]["Containers"][0]
     assert container["Image"].endswith("/film-tuner:1")
     assert container["ModelDataUrl"] == "s3://data/model.tar.gz"
+
+
+def test_a_seeded_account_has_roles_for_a_classifier_and_for_a_customization_job(aws: LocalAws) -> None:
+    main(["seed", "--endpoint-url", aws.endpoint_url, "--account", ACCOUNT])
+    s3, roles = aws.client("s3", account=ACCOUNT), f"arn:aws:iam::{ACCOUNT}:role"
+    s3.create_bucket(Bucket="team")
+    s3.put_object(Bucket="team", Key="train.jsonl", Body=lines(rows(40)))
+    job = {"roleArn": f"{roles}/BedrockCM-data", "trainingDataConfig": {"s3Uri": "s3://team/train.jsonl"}}
+    request = {"jobName": "one", "customModelName": "one", "outputDataConfig": {"s3Uri": "s3://team/out/"}, **job}
+    made = aws.client("bedrock", account=ACCOUNT).create_model_customization_job(baseModelIdentifier=LIGHT, **request)
+    assert f":{ACCOUNT}:model-customization-job/" in made["jobArn"]
+    classifier = aws.client("comprehend", account=ACCOUNT).create_document_classifier(
+        DocumentClassifierName="mail",
+        LanguageCode="en",
+        DataAccessRoleArn=f"{roles}/comprehend-data",
+        InputDataConfig={"S3Uri": "s3://team/mails.csv"},
+    )
+    assert classifier["DocumentClassifierArn"].endswith(":document-classifier/mail")
 
 
 def test_pods_of_the_cluster_that_it_runs_in_may_be_somebody(aws: LocalAws, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ async def serve(folder: Path, options: Options, ready: Callable[[World, int], No
             timers.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await timers
+        await world.work.close()
         await world.runner.close()
         await server.stop()
         world.close()

@@ -1,5 +1,6 @@
 """What an account finds in AWS and a new local AWS lacks: JumpStart's public hub, its bucket, a product of the Marketplace that
-the account has subscribed to, roles for SageMaker to assume, and one for the pods of the cluster that it runs in.
+the account has subscribed to, roles for SageMaker, Comprehend and Bedrock to assume, and one for the pods of the cluster that it
+runs in. Bedrock's foundation models are there without it.
 
 A client's work, through the API: what is there already stays as it is.
 """
@@ -17,11 +18,14 @@ from millrace_local_aws.run import LocalAws
 
 ROLE = "sagemaker-serving"
 TRAINING_ROLE = "sagemaker-training"
+CLASSIFIER_ROLE = "comprehend-data"
+CUSTOMIZATION_ROLE = "BedrockCM-data"
 POD_ROLE = "millrace-pods"
 SELLER = "999999999999"
 TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _AUDIENCE = "sts.amazonaws.com"
 _SERVICE = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+_COMPREHEND = {"Effect": "Allow", "Principal": {"Service": "comprehend.amazonaws.com"}, "Action": "sts:AssumeRole"}
 _READS = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
 _WRITES = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket", "s3:PutObject"], "Resource": "*"}
 _HUB = "SageMakerPublicHub"
@@ -33,6 +37,8 @@ def seed(endpoint_url: str, account: str, region: str = "us-east-1", token: Path
     iam, sagemaker = aws.client("iam", account=account, region=region), aws.client("sagemaker", account=account, region=region)
     _role(iam, ROLE, _SERVICE, _READS)
     _role(iam, TRAINING_ROLE, _SERVICE, _WRITES)
+    _role(iam, CLASSIFIER_ROLE, _COMPREHEND, _WRITES)
+    _role(iam, CUSTOMIZATION_ROLE, _for_jobs(account, region), _WRITES)
     if token.exists():
         _pods(iam, issuer(token.read_text()))
     for content in contents():
@@ -40,6 +46,14 @@ def seed(endpoint_url: str, account: str, region: str = "us-east-1", token: Path
         _publish(aws, sagemaker, content, region)
     for offer in documents("marketplace"):
         _offer(aws, sagemaker, offer, account, region)
+
+
+def _for_jobs(account: str, region: str) -> dict[str, Any]:
+    """Trust in Bedrock, for this account's customization jobs alone."""
+    jobs = f"arn:aws:bedrock:{region}:{account}:model-customization-job/*"
+    condition = {"StringEquals": {"aws:SourceAccount": account}, "ArnEquals": {"aws:SourceArn": jobs}}
+    principal = {"Service": "bedrock.amazonaws.com"}
+    return {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole", "Condition": condition}
 
 
 def contents() -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from millrace_local_aws.admin.counters import Counters
 from millrace_local_aws.admin.faults import Faults
 from millrace_local_aws.engine.clock import Clock
+from millrace_local_aws.engine.meter import Meter
 from millrace_local_aws.engine.scheduler import Scheduler
+from millrace_local_aws.engine.work import Work
 from millrace_local_aws.service import Service
 from millrace_local_aws.state.store import Store
 
@@ -53,7 +56,10 @@ class World:
         self.counters = Counters()
         self.faults = Faults()
         self.scheduler = Scheduler(self, self.store, self.clock)
+        self.work = Work(self)
         self.services: dict[str, Service] = {}
+        self.meters: dict[str, Meter] = {}
+        self.foundations: dict[str, asyncio.Future[None]] = {}
         self.port = 0
         from millrace_local_aws import services
 
@@ -63,12 +69,15 @@ class World:
     def resume(self) -> None:
         """Once the loop runs: pick up what a restart has interrupted."""
         from millrace_local_aws.dataplane.reports import WorldReports, make_runner
+        from millrace_local_aws.services import bedrock, comprehend
         from millrace_local_aws.services.sagemaker import endpoint_life, training_life
 
         self.reports = WorldReports(self)
         self.runner = make_runner(self)
         training_life.resume(self)
         endpoint_life.resume(self)
+        comprehend.resume(self)
+        bedrock.resume(self)
         self.store.commit()
 
     def close(self) -> None:

@@ -19,8 +19,14 @@ ACCOUNT = "111122223333"
 IMAGE = "local-aws"
 _PORT = 4566
 _SECONDS = 180
-_STANDS_IN = {"*/huggingface-pytorch-tgi-inference:*": "smollm2", "*/film-tuner:*": "trainer"}
-"""Images that models of the hub and algorithms of the Marketplace name, and those of images/ that run in their place."""
+_STANDS_IN = {
+    "*/huggingface-pytorch-tgi-inference:*": "smollm2",
+    "*/film-tuner:*": "trainer",
+    "aws/bedrock-tuner:*": "trainer",
+    "aws/bedrock-custom:*": "trainer",
+    "aws/bedrock-foundation:*": "smollm2",
+}
+"""Images that models of the hub, algorithms of the Marketplace and Bedrock name, and those of images/ that run in their place."""
 Object = dict[str, Any]
 
 
@@ -72,7 +78,7 @@ def image(images: Mapping[str, str], name: str) -> str:
     """The full name of an image of images/ that the cluster was started with."""
     found = next((full for short, full in images.items() if short.rpartition("/")[2] == name), None)
     if found is None:
-        wanted = ",".join((IMAGE, *_STANDS_IN.values()))
+        wanted = ",".join(dict.fromkeys((IMAGE, *_STANDS_IN.values())))
         raise LocalError(f"the cluster has no image {name}", f"Run: millrace local up --images {wanted}")
     return found
 

@@ -32,7 +32,8 @@ def denied(service: str, principal: Principal, action: str, resource: str, decis
         else denied_message(principal, action, resource, decision)
     )
     json_protocol = service not in ("s3", "iam", "sts", "sqs", "cloudwatch")
-    return AwsError("AccessDeniedException" if json_protocol else "AccessDenied", message, 400 if json_protocol else 403)
+    status = 400 if json_protocol and not service.startswith("bedrock") else 403
+    return AwsError("AccessDeniedException" if json_protocol else "AccessDenied", message, status)
 
 
 def identity_documents(world: World, principal: Principal) -> list[Document]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ async def handle(world: World, request: web.Request) -> web.Response:
         raw = await request.read()
         body = json.loads(raw) if raw else dict(request.query)
         answer = found(world, body)
+        if inspect.isawaitable(answer):
+            answer = await answer
     except (ValueError, TypeError, KeyError, LookupError) as error:
         return web.json_response({"error": str(error)}, status=400)
     world.store.commit()
@@ -53,8 +56,8 @@ def clock(world: World, body: Body) -> Any:
 
 
 @route("POST", "clock/step")
-def step(world: World, body: Body) -> Any:
-    world.scheduler.advance(float(body["seconds"]))
+async def step(world: World, body: Body) -> Any:
+    await world.scheduler.advance(float(body["seconds"]))
     world.sqs.wake_all()
     return clock(world, {})
 

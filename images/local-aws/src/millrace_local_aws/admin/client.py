@@ -88,6 +88,10 @@ class Admin:
         """Every open request for a higher quota becomes APPROVED, DENIED, CASE_OPENED or another of the states that AWS has."""
         self.call("POST", "quotas/decide", {"status": status})
 
+    def set_model_limits(self, model: str, requests: float, tokens: float, **where: str) -> None:
+        """Of a foundation model of Bedrock's, a minute; `account` and `region` where not the default."""
+        self.call("POST", "bedrock/limits", {"model": model, "requests": requests, "tokens": tokens, **where})
+
     def publish_model(self, content: dict[str, Any], region: str = "us-east-1") -> str:
         """Into JumpStart's public hub, as ImportHubContent takes it (the document as an object); returns the ARN."""
         return str(self.call("POST", "hub/contents", {"content": content, "region": region})["arn"])

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from millrace_local_aws.admin.api import Body, route
 from millrace_local_aws.dataplane.runner import Ended, Runner
+from millrace_local_aws.services.bedrock import containers
 
 if TYPE_CHECKING:
     from millrace_local_aws.world import World
 
 
 class WorldReports:
-    """Task ids are paths: account/region/job/attempt, or account/region/endpoint/generation/variant."""
+    """Task ids are paths: account/region/job/attempt, or account/region/endpoint/generation/variant. Bedrock's are marked."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -20,6 +21,9 @@ class WorldReports:
     def log(self, task: str, lines: list[str]) -> None:
         from millrace_local_aws.services.sagemaker import endpoint_life, training_life
 
+        if containers.is_ours(task):
+            containers.log(self._world, task, lines)
+            return
         parts = task.split("/")
         scope, now = f"{parts[0]}/{parts[1]}", self._world.logs.now()
         if len(parts) == 4:
@@ -31,12 +35,18 @@ class WorldReports:
     def training_ended(self, task: str, ended: Ended) -> None:
         from millrace_local_aws.services.sagemaker import training_life
 
+        if containers.is_ours(task):
+            containers.ended(self._world, task, ended)
+            return
         account, region, name, attempt = task.split("/")
         training_life.ended(self._world, f"{account}/{region}", name, int(attempt), ended)
 
     def endpoint_ready(self, task: str) -> None:
         from millrace_local_aws.services.sagemaker import endpoint_life
 
+        if containers.is_ours(task):
+            containers.ready(self._world, task)
+            return
         account, region, name, generation, variant = task.split("/")
         endpoint_life.ready(self._world, f"{account}/{region}", name, int(generation), variant)
 
@@ -44,6 +54,9 @@ class WorldReports:
         from millrace_local_aws.services.sagemaker import endpoint_life
         from millrace_local_aws.services.sagemaker.service import table
 
+        if containers.is_ours(task):
+            containers.failed(self._world, task, reason)
+            return
         account, region, name, generation, _ = task.split("/")
         record = table(self._world, "endpoint").get(f"{account}/{region}", name)
         coming = (record or {}).get("_pending") or record or {}

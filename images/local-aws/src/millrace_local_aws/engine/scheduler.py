@@ -83,12 +83,14 @@ class Scheduler:
         while (due := self._next()) is not None and due <= self._clock.now() + _GRAIN:
             self._do_first()
 
-    def advance(self, seconds: float) -> None:
-        """Step the clock; each timer on the way finds the clock at its own due time."""
+    async def advance(self, seconds: float) -> None:
+        """Step the clock; each timer on the way finds it at its own due time, and what it began is done before the next."""
+        await self._world.work.settled()
         end = self._clock.now() + seconds
         while (due := self._next()) is not None and due <= end:
             self._clock.step(max(0.0, due - self._clock.now()))
             self.do_due()
+            await self._world.work.settled()
         self._clock.step(max(0.0, end - self._clock.now()))
         self._store.commit()
         self._changed.set()

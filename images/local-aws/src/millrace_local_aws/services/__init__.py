@@ -12,7 +12,10 @@ def install(world: World) -> None:
     """Give a world its services and their engines."""
     from millrace_local_aws.services import cloudwatch
     from millrace_local_aws.services.autoscaling import AUTOSCALING
+    from millrace_local_aws.services.bedrock import BEDROCK
+    from millrace_local_aws.services.bedrock_runtime import RUNTIME as BEDROCK_RUNTIME
     from millrace_local_aws.services.cloudwatch import CLOUDWATCH
+    from millrace_local_aws.services.comprehend import COMPREHEND
     from millrace_local_aws.services.events import EVENTS
     from millrace_local_aws.services.events.bus import Bus
     from millrace_local_aws.services.iam import IAM, policies
@@ -27,7 +30,8 @@ def install(world: World) -> None:
     from millrace_local_aws.services.sqs.queues import Queues
     from millrace_local_aws.services.sts import STS
 
-    offered = (S3, SQS, STS, IAM, EVENTS, LOGS, CLOUDWATCH, QUOTAS, SAGEMAKER, RUNTIME, AUTOSCALING)
+    base = (S3, SQS, STS, IAM, EVENTS, LOGS, CLOUDWATCH, QUOTAS)
+    offered = (*base, SAGEMAKER, RUNTIME, AUTOSCALING, COMPREHEND, BEDROCK, BEDROCK_RUNTIME)
     world.services = {service.name: service for service in offered}
     world.sqs = Queues(world)
     world.s3 = Objects(world)

@@ -33,6 +33,8 @@ _JSON_CODES = {
     "InvalidClientTokenId": ("UnrecognizedClientException", 400),
     "MissingAuthenticationToken": ("MissingAuthenticationTokenException", 400),
 }
+TAGS = ("Tags", "tags", "jobTags", "customModelTags")
+"""Members with which something is made with tags."""
 UNSIGNED = frozenset({"AssumeRoleWithWebIdentity"})
 """Operations that are asked without credentials: to get some."""
 TOKEN_CODES: dict[str, dict[str, tuple[str, int]]] = {
@@ -135,7 +137,7 @@ class Gateway:
         await self._fail_on_demand(call)
         operation = service.operations[match.operation]
         self._authorize(call, operation.action, operation.resource(call, values), values)
-        if service.tagging and call.operation.startswith(("Create", "Put")) and (values.get("Tags") or values.get("tags")):
+        if service.tagging and call.operation.startswith(("Create", "Put")) and any(values.get(name) for name in TAGS):
             self._authorize(call, f"{service.prefix}:{service.tagging}", operation.resource(call, values), values)
         result = operation.handler(call, values)
         if inspect.isawaitable(result):

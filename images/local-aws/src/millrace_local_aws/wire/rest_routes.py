@@ -48,12 +48,13 @@ class Template:
     candidates: tuple[Candidate, ...]
 
 
-def _expression(path: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
+def _expression(path: str, arns: frozenset[str]) -> tuple[re.Pattern[str], tuple[str, ...]]:
     names = [label.rstrip("+") for label in _LABEL.findall(path)]
     pattern, last = "", 0
     for found in _LABEL.finditer(path):
-        # ARNs hold slashes that some clients leave as they are, so the last label takes all that is left.
-        greedy = found[1].endswith("+") or (found.end() == len(path) and path.count("{") == 1 and "arn" in found[1].lower())
+        # ARNs hold slashes that some clients leave as they are, so a label that may be one takes all that is left.
+        alone = path.count("{") == 1 and (found[1] in arns or (found.end() == len(path) and "arn" in found[1].lower()))
+        greedy = found[1].endswith("+") or alone
         pattern += re.escape(path[last : found.start()]) + ("(.+)" if greedy else "([^/]+)")
         last = found.end()
     pattern += re.escape(path[last:])
@@ -63,6 +64,13 @@ def _expression(path: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
 def greedy_end(path: str) -> bool:
     """Whether a slash at the end belongs to the last label."""
     return path.endswith("+}")
+
+
+def _arns(shape: Any) -> frozenset[str]:
+    """Labels that may be ARNs, as their patterns say."""
+    found = shape.members.items() if shape is not None else ()
+    named = {member.serialization.get("name", name): member.metadata.get("pattern", "") for name, member in found}
+    return frozenset(name for name, pattern in named.items() if "arn:" in pattern)
 
 
 def _required(shape: Any, location: str) -> tuple[str, ...]:
@@ -79,6 +87,7 @@ def templates(service: str) -> tuple[Template, ...]:
     """All paths of a service."""
     model = service_model(service)
     grouped: dict[tuple[str, str], list[Candidate]] = {}
+    arns: dict[str, frozenset[str]] = {}
     for name in model.operation_names:
         operation = model.operation_model(name)
         path, _, query = operation.http["requestUri"].partition("?")
@@ -87,8 +96,9 @@ def templates(service: str) -> tuple[Template, ...]:
         headers = _required(operation.input_shape, "header")
         candidate = Candidate(name, literals, arguments, headers, bool(operation.deprecated))
         grouped.setdefault((operation.http["method"], path), []).append(candidate)
+        arns[path] = _arns(operation.input_shape)
     return tuple(
-        Template(method, *_expression(path), tuple(sorted(found, key=lambda candidate: -candidate.weight)))
+        Template(method, *_expression(path, arns[path]), tuple(sorted(found, key=lambda candidate: -candidate.weight)))
         for (method, path), found in grouped.items()
     )
 

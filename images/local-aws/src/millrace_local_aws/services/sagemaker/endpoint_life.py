@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any
 from millrace_local_aws.dataplane.runner import UNHEALTHY, EndpointTask
 from millrace_local_aws.engine.durations import container_seconds, duration
 from millrace_local_aws.engine.scheduler import action
+from millrace_local_aws.services.roles import split_uri
 from millrace_local_aws.services.sagemaker import plans, tags
 from millrace_local_aws.services.sagemaker.algorithms import lookup
-from millrace_local_aws.services.sagemaker.service import emit, split_uri, table, view
+from millrace_local_aws.services.sagemaker.service import (
+    emit,
+    table,
+    view,
+)
 from millrace_local_aws.state.store import Record
 
 if TYPE_CHECKING:

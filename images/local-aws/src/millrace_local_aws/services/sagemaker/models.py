@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace_local_aws.service import Call, Input
+from millrace_local_aws.services.roles import role_reads, split_uri
 from millrace_local_aws.services.sagemaker import tags
 from millrace_local_aws.services.sagemaker.algorithms import usable
 from millrace_local_aws.services.sagemaker.hubs import check_licence
@@ -17,8 +18,6 @@ from millrace_local_aws.services.sagemaker.service import (
     invalid,
     listing,
     resource,
-    role_reads,
-    split_uri,
     summary,
     table,
     view,

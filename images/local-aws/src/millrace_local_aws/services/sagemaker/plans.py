@@ -1,6 +1,6 @@
 """What is to happen to the next job or endpoint, set through the admin API.
 
-A plan: `kind` (training or endpoint), `name` (a pattern), `effect`, `times` (how many are hit; None for all), and
+A plan: `kind` (one of KINDS), `name` (a pattern), `effect`, `times` (how many are hit; None for all), and
 fail: `reason`. capacity: no more. interrupt: `after` seconds of training, spot only. script: what the scripted runner does
 (`seconds`, `exit_code`, `failure`, `metrics`, `logs`, `files`; for endpoints `answer`, `ping_failure`).
 """
@@ -15,6 +15,16 @@ from millrace_local_aws.admin.api import Body, route
 if TYPE_CHECKING:
     from millrace_local_aws.world import World
 
+KINDS = (
+    "training",
+    "endpoint",
+    "classifier",
+    "classifier-endpoint",
+    "classification-job",
+    "customization",
+    "throughput",
+    "deployment",
+)
 EFFECTS = {"fail", "capacity", "interrupt", "script"}
 NO_CAPACITY = {
     "training": (
@@ -52,13 +62,13 @@ def failure(world: World, kind: str, name: str) -> str | None:
     plan = take(world, kind, name, "fail", "capacity")
     if plan is None:
         return None
-    return NO_CAPACITY[kind] if plan["effect"] == "capacity" else str(plan["reason"])
+    return NO_CAPACITY.get(kind, NO_CAPACITY["training"]) if plan["effect"] == "capacity" else str(plan["reason"])
 
 
 @route("POST", "sagemaker/plans")
 def add(world: World, body: Body) -> Any:
-    if body.get("kind") not in NO_CAPACITY or body.get("effect") not in EFFECTS:
-        raise ValueError(f"a plan has a kind ({', '.join(NO_CAPACITY)}) and an effect ({', '.join(sorted(EFFECTS))})")
+    if body.get("kind") not in KINDS or body.get("effect") not in EFFECTS:
+        raise ValueError(f"a plan has a kind ({', '.join(KINDS)}) and an effect ({', '.join(sorted(EFFECTS))})")
     if body["effect"] == "fail" and "reason" not in body:
         raise ValueError("a plan that fails has a reason")
     table = world.store.table("sagemaker.plan")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from millrace_local_aws.access.authorize import context_of, decide, denied, role_may, service_may_assume
-from millrace_local_aws.access.policies import Decision, Question
 from millrace_local_aws.engine.ids import arn
 from millrace_local_aws.service import Call, Input, Service
 from millrace_local_aws.services import quotas
+from millrace_local_aws.services.roles import assumable, check_passed
 from millrace_local_aws.state.store import Record, Table
 from millrace_local_aws.wire.errors import AwsError
 
@@ -88,29 +87,12 @@ def listing(call: Call, request: Input, kind: str, filters: dict[str, str] | Non
 
 def check_role(call: Call, role_arn: str, source_arn: str) -> None:
     """SageMaker must be able to take the role on, and the caller must be allowed to hand it over."""
-    principal = call.principal
-    if call.world.settings.enforce_iam:
-        context = context_of(call.world, principal, call.region, call.incoming.source_ip)
-        context["iam:PassedToService"] = "sagemaker.amazonaws.com"
-        decision = decide(call.world, principal, Question("iam:PassRole", role_arn, context))
-        if decision is not Decision.ALLOW:
-            raise denied("sagemaker", principal, "iam:PassRole", role_arn, decision)
-    if not service_may_assume(call.world, role_arn, "sagemaker", call.account, source_arn):
+    check_passed(call, role_arn, "sagemaker")
+    if not assumable(call, role_arn, "sagemaker", source_arn):
         message = (
             f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal 'sagemaker.amazonaws.com'"
         )
         raise invalid(f"{message} to assume the role.")
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of an S3 URI."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
-
-
-def role_reads(world: World, role: str, bucket: str, key: str, action: str = "s3:GetObject") -> bool:
-    """Whether the role may; asked only where IAM is enforced."""
-    return not world.settings.enforce_iam or role_may(world, role, action, f"arn:aws:s3:::{bucket}" + (f"/{key}" if key else ""))
 
 
 def check_quota(call: Call, use: str, instance_type: str, wanted: int) -> None:

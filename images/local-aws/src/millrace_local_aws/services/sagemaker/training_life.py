@@ -14,9 +14,14 @@ from millrace_local_aws.dataplane.runner import Channel, Ended, TrainingTask
 from millrace_local_aws.engine.durations import container_seconds, duration
 from millrace_local_aws.engine.scheduler import action
 from millrace_local_aws.services import cloudwatch
+from millrace_local_aws.services.roles import split_uri
 from millrace_local_aws.services.sagemaker import plans, tags
 from millrace_local_aws.services.sagemaker.algorithms import training_image, training_metrics
-from millrace_local_aws.services.sagemaker.service import emit, split_uri, table, view
+from millrace_local_aws.services.sagemaker.service import (
+    emit,
+    table,
+    view,
+)
 from millrace_local_aws.state.store import Record
 
 if TYPE_CHECKING:

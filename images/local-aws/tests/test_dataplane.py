@@ -84,6 +84,14 @@ def lines(stage: Stage, group: str, prefix: str = "") -> list[str]:
     return [event["message"] for event in found]
 
 
+def trains(stage: Stage) -> None:
+    """Wait until the program has told of some steps."""
+    group = "/aws/sagemaker/TrainingJobs"
+    eventually(
+        lambda: stage.logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"] and len(lines(stage, group)) > 3, "steps"
+    )
+
+
 def test_a_job_learns_from_its_channel_and_an_endpoint_answers_with_what_it_learned(stage: Stage) -> None:
     stage.s3.put_object(Bucket="data", Key="train/rows.csv", Body=b"1,2\n2,4\n3,6\n")
     stage.sm.create_training_job(**job(stage))
@@ -132,23 +140,22 @@ def test_an_image_that_nobody_has_fails_the_job(stage: Stage) -> None:
 def test_a_stopped_job_gets_sigterm_and_keeps_its_model(stage: Stage) -> None:
     stage.sm.create_training_job(**job(stage, steps="100000", pause="0.01"))
     eventually(lambda: stage.described()["SecondaryStatus"] == "Training", "training")
-    group = "/aws/sagemaker/TrainingJobs"
-    eventually(
-        lambda: stage.logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"] and len(lines(stage, group)) > 3, "steps"
-    )
+    trains(stage)
     stage.sm.stop_training_job(TrainingJobName="job")
     assert finished(stage)["TrainingJobStatus"] == "Stopped"
     assert archived(stage, "out/job/output/output.tar.gz") == {"report.txt": b"stopped"}
 
 
 def test_an_interrupted_spot_job_goes_on_from_its_checkpoint(stage: Stage) -> None:
-    stage.plan("training", "interrupt", after=1)
+    stage.plan("training", "interrupt", after=9000)
     request = job(stage, steps="120", pause="0.02") | {
         "EnableManagedSpotTraining": True,
-        "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 86400, "MaxWaitTimeInSeconds": 172800},
         "CheckpointConfig": {"S3Uri": "s3://data/checkpoints/job"},
     }
     stage.sm.create_training_job(**request)
+    trains(stage)
+    stage.aws.admin.step(9000)
     found = finished(stage)
     assert found["TrainingJobStatus"] == "Completed", found.get("FailureReason")
     assert [one["Status"] for one in found["SecondaryStatusTransitions"]].count("Interrupted") == 1

@@ -181,6 +181,31 @@ BAD = [
         spec__split=REMOVE,
         spec__conversations={"trailingUser": "DropTurn"},
     ),
+    D("a transform of nothing", "at least one of `drop`", spec__transform={}),
+    D(
+        "a column that is dropped and renamed",
+        "in `drop` or in `rename`, not in both",
+        spec__transform={"drop": ["id"], "rename": {"id": "number"}},
+    ),
+    D(
+        "a column that is cut twice",
+        "`truncate` may name a column only once",
+        spec__transform={"truncate": [{"column": "a", "characters": 1}, {"column": "a", "characters": 2}]},
+    ),
+    D("a sample of nothing", "spec.transform.sample.rows", spec__transform={"sample": {"rows": 0}}),
+    D(
+        "what becomes of too few rows is a choice of two",
+        "Unsupported value",
+        spec__transform={"sample": {"rows": 1, "fewer": "x"}},
+    ),
+    D(
+        "text has no rows to transform",
+        "`transform` needs `publish`",
+        spec__format="text",
+        spec__split=REMOVE,
+        spec__columns=REMOVE,
+        spec__transform={"sample": {"rows": 1}},
+    ),
     D("a gate without a limit", "`above` must be set", spec__quality={"failOn": [{"check": "MissingValues"}]}),
     D(
         "a limit on what has no measure",

@@ -14,7 +14,7 @@ from millrace.engine.errors import Refused, Waiting
 from millrace.kube import pods
 
 Object = dict[str, Any]
-_DECISIVE = {"source", "format", "columns", "split", "publish", "quality", "conversations"}
+_DECISIVE = {"source", "format", "columns", "split", "publish", "quality", "conversations", "transform"}
 """Fields of the spec that decide what is published."""
 
 

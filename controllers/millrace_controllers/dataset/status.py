@@ -110,6 +110,11 @@ CONTENT_REASONS = {
         _bad("InvalidConversation", "A row is no conversation that a model can be tuned on; the message names lines."),
         TOO_FEW_EXAMPLES,
         _bad(
+            "TooFewRows",
+            "The source has fewer rows than spec.transform.sample asks for.",
+            "Add rows, or ask for fewer; with fewer: UseAll all rows are taken where there are not so many.",
+        ),
+        _bad(
             PERMISSION_DENIED,
             "AWS refused what the worker's pod asked of S3, or the pod has no identity there.",
             "Grant the action that the message names to the pod's role (CloudAccount podRoleARN, or the ServiceAccount's own); "

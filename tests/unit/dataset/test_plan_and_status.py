@@ -77,6 +77,7 @@ PRINTS: list[tuple[Object, bool, str]] = [
     ({"publish": {"claim": {"path": "other"}}}, False, "another place"),
     ({"quality": {}}, False, "a report"),
     ({"format": "jsonl", "conversations": {}}, False, "rows that must be conversations"),
+    ({"format": "csv", "transform": {"drop": ["id"]}}, False, "other columns"),
 ]
 
 

@@ -87,6 +87,17 @@ def test_columns_and_parts_are_in_the_order() -> None:
     assert told["split"] == {"train": "0.9", "validation": "0.1", "test": "0", "seed": 7, "stratifyBy": "a"}
 
 
+def test_the_transform_is_in_the_order_with_its_defaults() -> None:
+    asked = {"drop": ["id"], "rename": {"a": "b"}, "sample": {"rows": 10}}
+    assert task(format="csv", transform=asked)["transform"] == {
+        "drop": ["id"],
+        "rename": {"a": "b"},
+        "truncate": None,
+        "sample": {"rows": 10, "seed": 0, "fewer": "Fail"},
+    }
+    assert task(format="csv")["transform"] is None
+
+
 def test_a_source_in_place_is_only_read() -> None:
     assert task(publish=None)["publish"] is None
     claims = [v["persistentVolumeClaim"] for v in pod_spec(publish=None)["volumes"] if "persistentVolumeClaim" in v]

@@ -1,5 +1,7 @@
 """Splits of a table: where each is cut, and one file each, in the order of the source."""
 
+import hashlib
+import json
 from pathlib import Path
 
 from millrace_dataset.engine import literal
@@ -13,11 +15,19 @@ from millrace_dataset.table import KEY_BITS, Table, named
 BIN = f"(key >> {KEY_BITS - BIN_BITS})"
 
 
-def scan_table(table: Table, split: Split | None) -> Scan:
+def scan_table(table: Table, request: Request) -> Scan:
     """What is known of a table once it was loaded; raises Problem where it cannot be split as asked."""
     entries = [part.file.entry for part in table.parts]
-    made = cut(table, split) if split else None
-    return Scan(tree_digest(entries), table.rows, sum(entry[2] for entry in entries), table.columns, made, 1)
+    made = cut(table, request.split) if request.split else None
+    return Scan(_digest(tree_digest(entries), request), table.rows, sum(entry[2] for entry in entries), table.columns, made, 1)
+
+
+def _digest(source: str, request: Request) -> str:
+    """Of the source, and of what is made of it: other rows of the same source have another digest."""
+    if request.transform is None:
+        return source
+    text = json.dumps([source, request.transform.settings], sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def cut(table: Table, split: Split) -> Plan:

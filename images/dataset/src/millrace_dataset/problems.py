@@ -30,6 +30,7 @@ REASONS = frozenset(
         "NotComparable",
         "InvalidConversation",
         "TooFewExamples",
+        "TooFewRows",
         "PermissionDenied",
         "S3Unavailable",
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace_dataset.problems import Problem
+from millrace_dataset.shaping import Transform, transform_of
 
 FORMATS = {"text": "txt", "csv": "csv", "jsonl": "jsonl", "parquet": "parquet"}
 COLUMN_TYPES = ("string", "integer", "number", "boolean", "date", "timestamp")
@@ -138,6 +139,7 @@ class Request:
     quality: Quality | None = None
     conversations: Conversations | None = None
     target: Target | None = None
+    transform: Transform | None = None
 
     @property
     def extension(self) -> str:
@@ -165,6 +167,7 @@ def parse_request(text: str) -> Request:
         quality=_quality(raw.get("quality")),
         conversations=_conversations(raw.get("conversations")),
         target=_target(raw.get("publish")),
+        transform=transform_of(raw.get("transform")),
     )
     _check_together(request)
     return request
@@ -185,6 +188,8 @@ def _check_together(request: Request) -> None:
         raise Problem("BadParameter", "conversations need format jsonl")
     if request.conversations is not None and request.conversations.mends and request.publish is None:
         raise Problem("BadParameter", "conversations can only be mended where they are published: set publish")
+    if request.transform is not None and (request.format == "text" or request.publish is None):
+        raise Problem("BadParameter", "transform needs publish and a format with columns: csv, jsonl or parquet")
 
 
 def _object(raw: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from millrace_dataset.request import Request
 from millrace_dataset.result import Done
 from millrace_dataset.sources import workspace
 from millrace_dataset.table import Table
+from millrace_dataset.transform import transformed
 
 STAGES = 4
 """Times that the source's size is passed, as progress counts it: its bytes, then rows, quality, parts; conversations are read
@@ -37,12 +38,13 @@ def run(request: Request, files: list[SourceFile], on_bytes: OnBytes, size: int)
 
 def _run(request: Request, files: list[SourceFile], on_bytes: OnBytes, size: int) -> Done:
     with connected() as connection:
-        return _done(request, load(connection, files, request, on_bytes), lambda: on_bytes(size))
+        table = transformed(load(connection, files, request, on_bytes), request)
+        return _done(request, table, lambda: on_bytes(size))
 
 
 def _done(request: Request, table: Table, passed: Callable[[], None]) -> Done:
     """The report is published before the gates are asked: it says why they are shut."""
-    found = scan_table(table, request.split)
+    found = scan_table(table, request)
     passed()
     quality = examine(table, request, found)
     passed()

@@ -24,6 +24,7 @@ from millrace.api.common import (
     same_member,
 )
 from millrace.api.resource import AGE, Column, Kind, summary_columns
+from millrace.api.v1alpha1.dataset_rows import Transform
 
 SOURCES = ("claim", "inline", "https", "s3", "generated")
 TARGETS = ("claim", "s3")
@@ -295,6 +296,10 @@ class DatasetSpec(AccountSpec):
                 "(self.conversations.trailingUser == 'Reject' && self.conversations.prettyPrinted == 'Reject')",
                 "`conversations` that mends examples needs `publish`, where the mended ones go",
             ),
+            (
+                "!has(self.transform) || (has(self.publish) && self.format != 'text')",
+                "`transform` needs `publish`, where its rows go, and a format with columns: csv, jsonl or parquet",
+            ),
         )
     }
 
@@ -302,6 +307,9 @@ class DatasetSpec(AccountSpec):
     format: Literal["text", "csv", "jsonl", "parquet"] = Field(description="Format of the content.")
     columns: list[ColumnSpec] | None = Field(
         default=None, min_length=1, max_length=1000, description="Columns to check; inferred when not given."
+    )
+    transform: Transform | None = Field(
+        default=None, description="Drop and rename columns, cut texts, draw rows; all that follows is of what this makes."
     )
     split: Split | None = Field(default=None, description="Seeded parts for training, validation and test.")
     publish: Publish | None = Field(default=None, description="Where the checked content is put.")

@@ -1,18 +1,15 @@
 """Rows made into others before they are published: columns dropped and renamed, texts cut, rows drawn by a seed."""
 
-import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from millrace_dataset import engine
+from support.tabulated import Row, read, written
 
 Work = Callable[..., dict[str, Any]]
-Row = dict[str, Any]
 ROWS: list[Row] = [
     {"id": str(number), "dialogue": f'"Hi," said #{number},\nähm', "summary": f"Nr. {number} grüßt", "topic": "greeting"}
     for number in range(60)
@@ -23,34 +20,6 @@ def transform(**members: Any) -> dict[str, Any]:
     """As the operator writes it: without what is not set."""
     sample = {"sample": {"seed": 0, "fewer": "Fail"} | members["sample"]} if "sample" in members else {}
     return {"transform": members | sample}
-
-
-def written(claims: Path, format_: str, rows: list[Row]) -> None:
-    path = claims / "raw" / f"rows.{format_}"
-    if format_ == "jsonl":
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        return
-    plain = path.with_name(".plain.csv")
-    with plain.open("w", newline="") as stream:
-        lines = csv.DictWriter(stream, rows[0])
-        lines.writeheader()
-        lines.writerows(rows)
-    if format_ == "parquet":
-        duckdb.sql(f"COPY (FROM read_csv('{plain}', all_varchar=true)) TO '{path}'")
-        plain.unlink()
-    else:
-        plain.rename(path)
-
-
-def read(claims: Path, answer: dict[str, Any], part: str = "data") -> list[Row]:
-    path = claims / "data" / answer["splits"][part]["path"]
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    if path.suffix == ".csv":
-        with path.open(newline="") as stream:
-            return list(csv.DictReader(stream))
-    found = duckdb.sql(f"FROM '{path}'")
-    return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 
 
 PAIRS = {"drop": ["id", "topic"], "rename": {"dialogue": "prompt", "summary": "completion"}}

@@ -273,6 +273,7 @@ def _task(spec: DatasetSpec, compared: tuple[Compared, ...]) -> Object:
         "format": spec.format,
         "columns": [c.model_dump(mode="json", by_alias=True) for c in spec.columns] if spec.columns else None,
         "transform": _member(spec.transform),
+        "layout": _member(spec.layout),
         "split": _member(spec.split),
         "publish": _publish(spec),
         "quality": _quality(spec, compared),

@@ -31,6 +31,11 @@ REASONS = frozenset(
         "InvalidConversation",
         "TooFewExamples",
         "TooFewRows",
+        "LayoutMismatch",
+        "InvalidRecord",
+        "UnknownLabel",
+        "TooFewDocuments",
+        "LabelNotTested",
         "PermissionDenied",
         "S3Unavailable",
     }

@@ -7,6 +7,8 @@ from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from support.tabulated import Row, written
 
@@ -24,6 +26,7 @@ RULES: dict[str, Any] = {
     "recommended": 200,
 }
 SPLIT = {"train": "0.8", "validation": "0", "test": "0.2", "seed": 5, "stratifyBy": "label"}
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20).map(lambda text: f"x{text}")
 TRICKY = [
     'He said "hi, you"',
     "two\nlines",
@@ -65,6 +68,15 @@ def test_any_text_is_one_record_and_comes_back_as_it_was(work: Work, claims: Pat
     raw = (claims / "data" / answer["splits"]["data"]["path"]).read_bytes()
     assert raw.startswith(b'phishing,"He said ""hi, you"""\n'), "straight quotes, LF, no mark of byte order"
     assert answer["splits"]["data"]["path"].endswith("/data.csv")
+
+
+@pytest.mark.proves("01.2")
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ANY_TEXT, min_size=1, max_size=30))
+def test_whatever_is_in_a_text_it_comes_back(work: Work, claims: Path, texts: list[str]) -> None:
+    rows = [{"label": "phishing", "text": text} for text in texts] + mails(phishing=10, nonphishing=10)
+    written(claims, "jsonl", rows)
+    assert [text for _, text in records(claims, work(format="jsonl", **comprehend()))] == [row["text"] for row in rows]
 
 
 @pytest.mark.proves("01.3")

@@ -122,6 +122,16 @@ def test_quality_is_measured_of_what_is_published(work: Work, claims: Path) -> N
     assert answer["quality"]["duplicateRows"] == len(ROWS) - 1, "without the other columns they are all the same"
 
 
+def test_invalid_values_are_those_of_the_rows_that_are_left(work: Work, claims: Path) -> None:
+    rows = [{"age": "n/a" if number % 20 == 7 else str(number), "id": str(number)} for number in range(200)]
+    written(claims, "csv", rows)
+    answer = work(format="csv", quality={}, **transform(rename={"age": "years"}, sample={"rows": 100, "seed": 4}))
+    left = sum(row["years"] == "n/a" for row in read(claims, answer))
+    assert 0 < left < 10
+    told = {found["column"]: found for found in answer["quality"]["worst"] if found["check"] == "InvalidValues"}
+    assert told["years"]["value"] == f"{left / 100:.4f}"
+
+
 # transform, reason of the answer, part of the message, why
 REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     ({"drop": ["ids"]}, "ColumnMismatch", "transform.drop names 'ids'", "no such column to drop"),

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 from millrace_dataset import table as tables
 from millrace_dataset.engine import Connection, literal
+from millrace_dataset.inference import holds
 from millrace_dataset.loading import pointer
 from millrace_dataset.problems import Problem
 from millrace_dataset.request import Column, Request
 from millrace_dataset.shaping import Sample, Transform
-from millrace_dataset.table import SEPARATOR, Table
+from millrace_dataset.table import SEPARATOR, Invalid, Table
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,20 @@ def remade(table: Table, rows: str, key: str, fields: list[Field]) -> Table:
     """A table of cells; `rows` is SQL that makes `c<n>` and `origin`."""
     count = _replace(table.connection, f"SELECT * EXCLUDE (origin), {key} AS key, origin FROM ({rows})")
     names = {field.old.name: field.name for field in fields}
-    invalid = tuple(replace(found, column=names[found.column]) for found in table.invalid if found.column in names)
     columns = tuple(field.column for field in fields)
-    return replace(table, columns=columns, invalid=invalid, origin="origin", remaining=count)
+    made = replace(table, columns=columns, invalid=(), origin="origin", remaining=count)
+    kept = [replace(found, column=names[found.column]) for found in table.invalid if found.column in names]
+    return replace(made, invalid=tuple(again for found in kept if (again := _counted(made, found)).count))
+
+
+def _counted(table: Table, found: Invalid) -> Invalid:
+    """Invalid values as they are among the rows that are left."""
+    field = table.field(found.column)
+    query = f"SELECT count(*), min(origin), min_by({field}, origin) FROM source WHERE NOT {holds(field, found.wanted)}"
+    count, first, shown = table.connection.execute(query).fetchone() or (0, None, None)
+    if not count:
+        return replace(found, count=0)
+    return replace(found, count=int(count), place=table.place_of_row(int(first)), shown=str(shown)[:40])
 
 
 def _replace(connection: Connection, rows: str) -> int:

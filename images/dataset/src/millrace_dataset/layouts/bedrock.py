@@ -50,7 +50,7 @@ def _tokens(table: Table) -> str:
 def _refuse_long(table: Table, layout: Bedrock) -> None:
     if layout.max_tokens is not None:
         rows = f"FROM source WHERE {_tokens(table)} > {layout.max_tokens}"
-        what = f"about more than {layout.max_tokens} tokens, at {CHARACTERS_PER_TOKEN} characters to a token"
+        what = f"more than about {layout.max_tokens} tokens, at {CHARACTERS_PER_TOKEN} characters to a token"
         refuse(table, rows, "InvalidRecord", what, _tokens(table), "; shorten them, or cut by transform.truncate")
 
 

@@ -158,7 +158,6 @@ def classifier(classes: list[str]) -> Object:
     return {"transform": transform, "layout": {"comprehend": {"classes": classes}}, "split": None}
 
 
-@pytest.mark.proves("01.1")
 async def test_a_layout_is_read_back_as_it_is_published(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async with a_world(aws, monkeypatch, tmp_path, **classifier(["yes", "no"])) as world:
         told = await world.published()
@@ -172,7 +171,6 @@ async def test_a_layout_is_read_back_as_it_is_published(aws: LocalAws, monkeypat
         assert warned["message"].startswith("200 documents of each label are recommended: ")
 
 
-@pytest.mark.proves("01.1", "01.3")
 @pytest.mark.parametrize(
     ("classes", "reason"), [(["yes", "no", "perhaps"], "TooFewDocuments"), (["yes", "perhaps"], "UnknownLabel")]
 )

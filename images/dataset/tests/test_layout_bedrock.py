@@ -19,7 +19,6 @@ def bedrock(customization: str, max_tokens: int | None = None) -> dict[str, Any]
     return {"layout": {"bedrock": {"customization": customization, "maxTokens": max_tokens}, "comprehend": None}}
 
 
-@pytest.mark.proves("03.4")
 @pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize(("customization", "rows"), [("FineTuning", PAIRS), ("ContinuedPretraining", TEXTS)])
 def test_lines_hold_what_bedrock_reads_and_nothing_else(
@@ -38,7 +37,6 @@ def test_lines_hold_what_bedrock_reads_and_nothing_else(
     assert answer["layout"] == {"name": f"Bedrock{customization}", "records": 40, "longestTokens": -(-longest // 6)}
 
 
-@pytest.mark.proves("03.4")
 def test_a_dialogue_set_is_made_ready_from_its_source(work: Work, claims: Path) -> None:
     rows: list[Row] = [
         {"id": f"train_{number}", "dialogue": f"#Person1#: {number}?\n#Person2#: Yes.", "summary": f"S {number}", "topic": "t"}
@@ -68,7 +66,6 @@ UNFIT: list[tuple[str, list[Row], str, str]] = [
 ]
 
 
-@pytest.mark.proves("03.5")
 @pytest.mark.parametrize(("customization", "rows", "message", "why"), UNFIT, ids=[case[-1] for case in UNFIT])
 def test_rows_for_another_customization_are_refused(
     work: Work, claims: Path, customization: str, rows: list[Row], message: str, why: str

@@ -57,7 +57,6 @@ def records(claims: Path, answer: dict[str, Any], part: str = "data") -> list[li
         return list(csv.reader(stream, strict=True))
 
 
-@pytest.mark.proves("01.2")
 @pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
 def test_any_text_is_one_record_and_comes_back_as_it_was(work: Work, claims: Path, format_: str) -> None:
     rows = [{"text": text, "sender": "x", "label": "phishing"} for text in TRICKY] + mails(phishing=10, nonphishing=10)
@@ -70,7 +69,6 @@ def test_any_text_is_one_record_and_comes_back_as_it_was(work: Work, claims: Pat
     assert answer["splits"]["data"]["path"].endswith("/data.csv")
 
 
-@pytest.mark.proves("01.2")
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ANY_TEXT, min_size=1, max_size=30))
 def test_whatever_is_in_a_text_it_comes_back(work: Work, claims: Path, texts: list[str]) -> None:
@@ -79,7 +77,6 @@ def test_whatever_is_in_a_text_it_comes_back(work: Work, claims: Path, texts: li
     assert [text for _, text in records(claims, work(format="jsonl", **comprehend()))] == [row["text"] for row in rows]
 
 
-@pytest.mark.proves("01.3")
 def test_a_spelling_that_the_map_covers_is_published_as_the_class(work: Work, claims: Path) -> None:
     rows = [*mails(phishing=10), *({"label": label, "text": "x"} for label in [" not-phishing", "nonphishing "] * 5)]
     written(claims, "csv", rows)
@@ -111,7 +108,6 @@ REFUSED: list[tuple[dict[str, Any], list[Row], str, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.proves("01.3", "01.5")
 @pytest.mark.parametrize(("rules", "rows", "name", "message", "why"), REFUSED, ids=[case[-1] for case in REFUSED])
 def test_what_comprehend_would_not_train_on_is_named(
     work: Work, claims: Path, rules: dict[str, Any], rows: list[Row], name: str, message: str, why: str
@@ -132,7 +128,6 @@ COUNTS = [
 ]
 
 
-@pytest.mark.proves("01.1")
 @pytest.mark.parametrize(("count", "minimum", "ok", "below", "reason"), COUNTS, ids=[case[-1] for case in COUNTS])
 def test_each_label_needs_documents(
     work: Work, claims: Path, count: int, minimum: int, ok: bool, below: int, reason: str
@@ -162,7 +157,6 @@ def test_documents_for_training_count_not_those_for_tests(work: Work, claims: Pa
     assert (answer["reason"], "10 documents in train: 'phishing' has 9" in answer["message"]) == ("TooFewDocuments", True)
 
 
-@pytest.mark.proves("01.7")
 def test_a_test_part_has_every_label_of_the_training_part(work: Work, claims: Path) -> None:
     written(claims, "csv", MAILS)
     answer = work(format="csv", split=SPLIT, **comprehend())
@@ -171,7 +165,6 @@ def test_a_test_part_has_every_label_of_the_training_part(work: Work, claims: Pa
     assert sorted(parts) == sorted((row["label"], row["text"]) for row in MAILS)
 
 
-@pytest.mark.proves("01.7")
 def test_a_test_part_without_a_label_is_refused(work: Work, claims: Path) -> None:
     rows = mails(phishing=400, nonphishing=0) + [{"label": "nonphishing", "text": "the same each time"}] * 40
     written(claims, "csv", rows)
@@ -189,7 +182,6 @@ MANY: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.proves("01.4")
 @pytest.mark.parametrize(("format_", "label", "reason"), MANY, ids=[case[-1] for case in MANY])
 def test_several_labels_are_joined_by_the_delimiter(work: Work, claims: Path, format_: str, label: Any, reason: str) -> None:
     rows = [{"label": label, "text": f"t{number}"} for number in range(10)] + mails(phishing=10)
@@ -201,7 +193,6 @@ def test_several_labels_are_joined_by_the_delimiter(work: Work, claims: Path, fo
     assert answer["layout"]["fewest"] == [{"label": name, "documents": 10} for name in sorted(classes)]
 
 
-@pytest.mark.proves("01.4")
 def test_another_delimiter_joins_and_one_label_is_the_rule(work: Work, claims: Path) -> None:
     rows = [{"label": ["phishing", "nonphishing"], "text": f"t{number}"} for number in range(10)]
     written(claims, "jsonl", rows)

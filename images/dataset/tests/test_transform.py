@@ -25,7 +25,6 @@ def transform(**members: Any) -> dict[str, Any]:
 PAIRS = {"drop": ["id", "topic"], "rename": {"dialogue": "prompt", "summary": "completion"}}
 
 
-@pytest.mark.proves("03.4")
 @pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
 def test_columns_are_dropped_and_renamed_and_values_stay(work: Work, claims: Path, format_: str) -> None:
     written(claims, format_, ROWS)
@@ -36,7 +35,6 @@ def test_columns_are_dropped_and_renamed_and_values_stay(work: Work, claims: Pat
     assert answer["digest"] != work(format=format_)["digest"], "other rows of the same source are another content"
 
 
-@pytest.mark.proves("03.4")
 @pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
 def test_a_sample_is_the_same_to_the_byte_however_many_threads_draw_it(
     work: Work, claims: Path, format_: str, monkeypatch: pytest.MonkeyPatch
@@ -73,7 +71,6 @@ FEWER = [
 ]
 
 
-@pytest.mark.proves("03.4")
 @pytest.mark.parametrize(("asked", "policy", "made", "reason"), FEWER, ids=[case[-1] for case in FEWER])
 def test_fewer_rows_than_asked_for_are_a_choice(
     work: Work, claims: Path, asked: int, policy: str, made: int | None, reason: str

@@ -188,7 +188,6 @@ FEW: list[tuple[int, str | None, str]] = [
 ]
 
 
-@pytest.mark.proves("01.1")
 @pytest.mark.parametrize(("below", "message", "reason"), FEW, ids=[case[-1] for case in FEW])
 def test_few_documents_of_a_label_are_a_warning_that_stays(below: int, message: str | None, reason: str) -> None:
     first = published(layout=laid_out(below))

@@ -152,6 +152,36 @@ async def test_rows_that_another_dataset_in_s3_has_too_are_told(
         assert warned["message"] == "High severity: SharedRows with 'train' 0.6667"
 
 
+def classifier(classes: list[str]) -> Object:
+    """A layout of the rows that are there: their numbers are the texts."""
+    transform = {"rename": {"id": "text"}, "sample": {"rows": 36, "seed": 42}}
+    return {"transform": transform, "layout": {"comprehend": {"classes": classes}}, "split": None}
+
+
+async def test_a_layout_is_read_back_as_it_is_published(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with a_world(aws, monkeypatch, tmp_path, **classifier(["yes", "no"])) as world:
+        told = await world.published()
+        assert world.ready == ("True", "Published")
+        (part,) = told["splits"]
+        body = aws.client("s3", account=ACCOUNT).get_object(Bucket="data", Key=part["uri"].removeprefix("s3://data/"))["Body"]
+        lines = body.read().decode().splitlines()
+        assert (len(lines), {line.partition(",")[0] for line in lines}) == (36, {"yes", "no"})
+        assert (told["layout"]["name"], told["layout"]["belowRecommended"]) == ("ComprehendCSV", 2)
+        warned = next(c for c in told["conditions"] if c["type"] == "ExamplesWarning")
+        assert warned["message"].startswith("200 documents of each label are recommended: ")
+
+
+@pytest.mark.parametrize(
+    ("classes", "reason"), [(["yes", "no", "perhaps"], "TooFewDocuments"), (["yes", "perhaps"], "UnknownLabel")]
+)
+async def test_what_a_layout_refuses_leaves_nothing_in_s3(
+    aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, classes: list[str], reason: str
+) -> None:
+    async with a_world(aws, monkeypatch, tmp_path, **classifier(classes)) as world:
+        await world.published()
+        assert (world.ready, keys(aws)) == (("False", reason), [])
+
+
 @pytest.mark.parametrize("harm", ["gone", "another"])
 async def test_an_object_that_is_not_what_the_worker_told_is_never_ready(
     aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, harm: str

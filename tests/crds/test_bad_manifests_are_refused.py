@@ -181,6 +181,95 @@ BAD = [
         spec__split=REMOVE,
         spec__conversations={"trailingUser": "DropTurn"},
     ),
+    D("a transform of nothing", "at least one of `drop`", spec__transform={}),
+    D(
+        "a column that is dropped and renamed",
+        "in `drop` or in `rename`, not in both",
+        spec__transform={"drop": ["id"], "rename": {"id": "number"}},
+    ),
+    D(
+        "a column that is cut twice",
+        "`truncate` may name a column only once",
+        spec__transform={"truncate": [{"column": "a", "characters": 1}, {"column": "a", "characters": 2}]},
+    ),
+    D("a sample of nothing", "spec.transform.sample.rows", spec__transform={"sample": {"rows": 0}}),
+    D(
+        "what becomes of too few rows is a choice of two",
+        "Unsupported value",
+        spec__transform={"sample": {"rows": 1, "fewer": "x"}},
+    ),
+    D(
+        "text has no rows to transform",
+        "`transform` needs `publish`",
+        spec__format="text",
+        spec__split=REMOVE,
+        spec__columns=REMOVE,
+        spec__transform={"sample": {"rows": 1}},
+    ),
+    D("no layout at all", "exactly one of `bedrock`, `comprehend`", spec__layout={}),
+    D(
+        "two layouts",
+        "exactly one of `bedrock`, `comprehend`",
+        spec__layout={"bedrock": {"customization": "FineTuning"}, "comprehend": {"classes": ["a", "b"]}},
+    ),
+    D("a customization that Bedrock has not", "Unsupported value", spec__layout={"bedrock": {"customization": "Tuning"}}),
+    D("a classifier of one class", "spec.layout.comprehend.classes", spec__layout={"comprehend": {"classes": ["a"]}}),
+    D(
+        "a label that leads to no class",
+        "`labels` may lead to `classes` only",
+        spec__layout={"comprehend": {"classes": ["a", "b"], "labels": {"x": "c"}}},
+    ),
+    D(
+        "a class that the delimiter would cut",
+        "may not contain the `delimiter`",
+        spec__layout={"comprehend": {"classes": ["a|b", "c"], "mode": "MultiLabel"}},
+    ),
+    D(
+        "more classes than a document of several may have",
+        "`classes` may be 100 at most",
+        spec__layout={"comprehend": {"classes": [f"c{n}" for n in range(101)], "mode": "MultiLabel"}},
+    ),
+    D(
+        "a delimiter that Comprehend does not take",
+        "spec.layout.comprehend.delimiter",
+        spec__layout={"comprehend": {"classes": ["a", "b"], "delimiter": "&"}},
+    ),
+    D(
+        "a language that Comprehend does not train on",
+        "Unsupported value",
+        spec__layout={"comprehend": {"classes": ["a", "b"], "language": "ja"}},
+    ),
+    D(
+        "languages of rows without that of all",
+        "`languageColumn` needs `language`",
+        spec__layout={"comprehend": {"classes": ["a", "b"], "languageColumn": "lang"}},
+    ),
+    D(
+        "label and text in one column",
+        "`label` and `text` must be two columns",
+        spec__layout={"comprehend": {"classes": ["a", "b"], "text": "label"}},
+    ),
+    D(
+        "text has no columns to lay out",
+        "`layout` needs `publish`",
+        spec__format="text",
+        spec__split=REMOVE,
+        spec__columns=REMOVE,
+        spec__layout={"bedrock": {"customization": "FineTuning"}},
+    ),
+    D(
+        "conversations are a layout of their own",
+        "`layout` and `conversations` may not both be set",
+        spec__format="jsonl",
+        spec__conversations={},
+        spec__layout={"bedrock": {"customization": "FineTuning"}},
+    ),
+    D(
+        "records are not compared with rows",
+        "`quality.compareWith` may not be set with `layout`",
+        spec__quality={"compareWith": [{"name": "other"}]},
+        spec__layout={"bedrock": {"customization": "FineTuning"}},
+    ),
     D("a gate without a limit", "`above` must be set", spec__quality={"failOn": [{"check": "MissingValues"}]}),
     D(
         "a limit on what has no measure",
@@ -256,6 +345,44 @@ BAD = [
 )
 async def test_the_good_manifest_that_the_bad_ones_are_made_from_is_taken(client: Client, base: Object) -> None:
     await tried(client, "default", base)
+
+
+# members of a Dataset's spec, reason
+GOOD_ROWS: list[tuple[Object, str]] = [
+    (
+        {
+            "transform": {
+                "drop": ["id"],
+                "rename": {"dialogue": "prompt", "summary": "completion"},
+                "truncate": [{"column": "prompt", "characters": 6000}, {"column": "completion", "characters": 600}],
+                "sample": {"rows": 10000, "seed": 42, "fewer": "UseAll"},
+            },
+            "layout": {"bedrock": {"customization": "FineTuning", "maxTokens": 4096}},
+        },
+        "rows made ready for Bedrock",
+    ),
+    (
+        {
+            "layout": {
+                "comprehend": {
+                    "classes": ["phishing", "nonphishing"],
+                    "labels": {"not-phishing": "nonphishing"},
+                    "mode": "MultiLabel",
+                    "delimiter": "\\",
+                    "language": "pt",
+                    "languageColumn": "lang",
+                }
+            }
+        },
+        "a classifier with every member set",
+    ),
+    ({"layout": {"comprehend": {"classes": ["a|b", "c"]}}}, "a delimiter that nothing is joined with cuts nothing"),
+]
+
+
+@pytest.mark.parametrize(("members", "reason"), GOOD_ROWS, ids=[good[-1] for good in GOOD_ROWS])
+async def test_rows_that_are_transformed_and_laid_out_are_taken(client: Client, members: Object, reason: str) -> None:
+    await tried(client, "default", changed(DATASET, {f"spec.{name}": value for name, value in members.items()}))
 
 
 @pytest.mark.parametrize(("base", "changes", "message"), BAD)

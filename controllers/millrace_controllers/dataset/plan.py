@@ -14,7 +14,7 @@ from millrace.engine.errors import Refused, Waiting
 from millrace.kube import pods
 
 Object = dict[str, Any]
-_DECISIVE = {"source", "format", "columns", "split", "publish", "quality", "conversations"}
+_DECISIVE = {"source", "format", "columns", "split", "publish", "quality", "conversations", "transform", "layout"}
 """Fields of the spec that decide what is published."""
 
 
@@ -120,6 +120,8 @@ def _never(own: str, format_: str, spec: Object) -> str | None:
         return f"it is {spec.get('format')}, and this one {format_}"
     if not spec.get("publish"):
         return "it publishes nothing; give it spec.publish"
+    if spec.get("layout"):
+        return "it publishes a layout and not its rows; compare with a Dataset without spec.layout"
     others = (spec.get("quality") or {}).get("compareWith") or ()
     return "it waits for this one itself" if any(other["name"] == own for other in others) else None
 

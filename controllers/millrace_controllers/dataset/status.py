@@ -34,7 +34,12 @@ TOO_FEW_EXAMPLES = Reason(
     "Add examples, or lower the minimum; with tooFew Warn the Dataset can be used as it is.",
 )
 EXAMPLES_WARNING = "ExamplesWarning"
-"""Condition: True where there are fewer conversations than asked for, and that is let through."""
+"""Condition: True where there are fewer conversations or documents than asked for, and that is let through."""
+FEW_DOCUMENTS = Reason(
+    "FewDocuments",
+    "A label has fewer documents for training than spec.layout.comprehend.recommended; nothing is stopped by that.",
+    "Add documents of the labels that the message names; or lower what is recommended.",
+)
 _KEPT_FOLDERS = 100
 WORKER_WAITS = Reason(
     "WorkerWaits",
@@ -109,6 +114,28 @@ CONTENT_REASONS = {
         ),
         _bad("InvalidConversation", "A row is no conversation that a model can be tuned on; the message names lines."),
         TOO_FEW_EXAMPLES,
+        _bad("LayoutMismatch", "The columns are not those that spec.layout takes; drop and rename columns by spec.transform."),
+        _bad("InvalidRecord", "A row cannot be a record of spec.layout; the message names rows."),
+        _bad(
+            "UnknownLabel",
+            "A row has a label that is none of spec.layout.comprehend.classes; the message names rows.",
+            "Correct the label, or say in spec.layout.comprehend.labels which class it means.",
+        ),
+        _bad(
+            "TooFewDocuments",
+            "A label has fewer documents for training than spec.layout.comprehend.minimum; Comprehend needs ten.",
+            "Add documents of the labels that the message names, or take the label out of spec.layout.comprehend.classes.",
+        ),
+        _bad(
+            "LabelNotTested",
+            "The part for tests has no document of a label; Comprehend refuses to test without.",
+            "Set spec.split.stratifyBy to the column of the label, make spec.split.test larger, or add documents.",
+        ),
+        _bad(
+            "TooFewRows",
+            "The source has fewer rows than spec.transform.sample asks for.",
+            "Add rows, or ask for fewer; with fewer: UseAll all rows are taken where there are not so many.",
+        ),
         _bad(
             PERMISSION_DENIED,
             "AWS refused what the worker's pod asked of S3, or the pod has no identity there.",
@@ -129,6 +156,7 @@ REASONS = (
     READING,
     READING_BACK,
     HIGH_FINDINGS,
+    FEW_DOCUMENTS,
     WORKER_WAITS,
     SOURCE_NOT_FOUND,
     COMPARED_NOT_READY,
@@ -188,6 +216,7 @@ def _told(old: Object, report: Object, claim: str | None) -> Object:
     return {
         "quality": report.get("quality"),
         "conversations": report.get("conversations"),
+        "layout": report.get("layout"),
         "report": {**_on(claim), **files} if files else None,
         "published": _folders(old, report, claim) or None,
     }
@@ -209,7 +238,7 @@ def _on(claim: str | None) -> Object:
 
 def _warnings(told: Object) -> tuple[Verdict, ...]:
     """Conditions about content that is let through all the same; from a report or from the status that was made of it."""
-    return *_warning(told.get("quality")), *_few(told.get("conversations"))
+    return *_warning(told.get("quality")), *_few(told.get("conversations")), *_few_documents(told.get("layout"))
 
 
 def _few(found: Object | None) -> tuple[Verdict, ...]:
@@ -217,6 +246,16 @@ def _few(found: Object | None) -> tuple[Verdict, ...]:
         return ()
     message = f"{found['examples']} examples where at least {found['minimum']} are asked for"
     return (Verdict(EXAMPLES_WARNING, "True", TOO_FEW_EXAMPLES.name, message),)
+
+
+def _few_documents(found: Object | None) -> tuple[Verdict, ...]:
+    below = (found or {}).get("belowRecommended")
+    if not found or not below:
+        return ()
+    named = ", ".join(f"{few['label']!r} has {few['documents']}" for few in found["fewest"][:below])
+    more = f" and {below - len(found['fewest'])} more" * (below > len(found["fewest"]))
+    message = f"{found['recommended']} documents of each label are recommended: {named}{more}"
+    return (Verdict(EXAMPLES_WARNING, "True", FEW_DOCUMENTS.name, message),)
 
 
 def _warning(quality: Object | None) -> tuple[Verdict, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from millrace.api.v1alpha1.dataset_rows import published_format
 from millrace.api.v1alpha1.trainingjob import TrainingInput
 from millrace.engine.conditions import is_true
 from millrace_controllers.trainingjob.observed import ResolvedInput
@@ -35,7 +36,7 @@ def _pinned(wanted: TrainingInput, held: Object, lookup: Lookup) -> ResolvedInpu
     on_claim = place.startswith(_CLAIM)
     claim, _, path = place.removeprefix(_CLAIM).partition("/") if on_claim else ("", "", place)
     found = lookup(wanted.dataset_ref.name) if wanted.dataset_ref else None
-    format_ = found["spec"]["format"] if found else ""
+    format_ = published_format(found["spec"]) if found else ""
     return ResolvedInput(wanted.name, claim, path, format_, held.get("dataset"), held.get("digest"))
 
 
@@ -75,4 +76,4 @@ def _from_dataset(wanted: TrainingInput, found: Object) -> ResolvedInput:
         raise NotReady(f"input {wanted.name!r}: Dataset {name!r} has no split {chosen!r}, but {', '.join(sorted(splits))}")
     part = splits[chosen]
     claim, path = part.get("claim", ""), part.get("uri") or part["path"]
-    return ResolvedInput(wanted.name, claim, path, spec["format"], name, status["digest"])
+    return ResolvedInput(wanted.name, claim, path, published_format(spec), name, status["digest"])

@@ -140,8 +140,12 @@ def message(world: World, type_: str = "Ready") -> str:
 NEVER: list[tuple[Object, str, str]] = [
     ({"spec": {"format": "text"}}, "it is text, and this one csv", "another format has other rows"),
     ({"spec": {"publish": None}}, "it publishes nothing; give it spec.publish", "there is nothing to read"),
+    (
+        {"spec": {"layout": {"bedrock": {"customization": "FineTuning"}}}},
+        "it publishes a layout and not its rows", "its files are of another format than its rows",
+    ),
     ({"spec": {"quality": {"compareWith": [{"name": "corpus"}]}}}, "it waits for this one itself", "both would wait for ever"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "words", "reason"), NEVER, ids=[n[-1] for n in NEVER])

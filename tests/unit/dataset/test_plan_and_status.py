@@ -77,6 +77,8 @@ PRINTS: list[tuple[Object, bool, str]] = [
     ({"publish": {"claim": {"path": "other"}}}, False, "another place"),
     ({"quality": {}}, False, "a report"),
     ({"format": "jsonl", "conversations": {}}, False, "rows that must be conversations"),
+    ({"format": "csv", "transform": {"drop": ["id"]}}, False, "other columns"),
+    ({"format": "csv", "layout": {"bedrock": {"customization": "FineTuning"}}}, False, "other files"),
 ]
 
 
@@ -171,6 +173,30 @@ def test_too_few_examples_are_a_warning_that_stays(examples: int, minimum: int, 
         assert conditions(made)["Ready"] == ("True", "Published"), "a warning stops nothing"
         assert conditions(made).get("ExamplesWarning") == (("True", "TooFewExamples") if warned else None), reason
     assert after({}, first)["conversations"]["examples"] == examples
+
+
+def laid_out(below: int) -> Object:
+    fewest = [{"label": label, "documents": count} for label, count in (("a", 11), ("b", 12), ("c", 13), ("d", 14), ("e", 15))]
+    return {"name": "ComprehendCSV", "records": 99, "classes": 9, "recommended": 200, "belowRecommended": below, "fewest": fewest}
+
+
+# labels below what is recommended, end of the message or None, reason
+FEW: list[tuple[int, str | None, str]] = [
+    (0, None, "there are enough of each"),
+    (2, "recommended: 'a' has 11, 'b' has 12", "those with too few are named"),
+    (7, "'e' has 15 and 2 more", "as many as the report names"),
+]
+
+
+@pytest.mark.parametrize(("below", "message", "reason"), FEW, ids=[case[-1] for case in FEW])
+def test_few_documents_of_a_label_are_a_warning_that_stays(below: int, message: str | None, reason: str) -> None:
+    first = published(layout=laid_out(below))
+    for made in (first, say.unchanged(after({}, first))):
+        assert conditions(made)["Ready"] == ("True", "Published"), "a warning stops nothing"
+        warned = [v for v in made.conditions if v.type == "ExamplesWarning"]
+        assert [v.reason for v in warned] == ([] if message is None else ["FewDocuments"]), reason
+        assert all(v.message.endswith(message or "") for v in warned), reason
+    assert after({}, first)["layout"]["fewest"][0] == {"label": "a", "documents": 11}
 
 
 def test_reading_is_progress_and_a_worker_that_waits_says_why() -> None:

@@ -87,6 +87,42 @@ def test_columns_and_parts_are_in_the_order() -> None:
     assert told["split"] == {"train": "0.9", "validation": "0.1", "test": "0", "seed": 7, "stratifyBy": "a"}
 
 
+def test_the_transform_is_in_the_order_with_its_defaults() -> None:
+    asked = {"drop": ["id"], "rename": {"a": "b"}, "sample": {"rows": 10}}
+    assert task(format="csv", transform=asked)["transform"] == {
+        "drop": ["id"],
+        "rename": {"a": "b"},
+        "truncate": None,
+        "sample": {"rows": 10, "seed": 0, "fewer": "Fail"},
+    }
+    assert task(format="csv")["transform"] is None
+
+
+# layout, in the order, reason
+LAYOUTS: list[tuple[Object, Object, str]] = [
+    (
+        {"bedrock": {"customization": "FineTuning"}},
+        {"bedrock": {"customization": "FineTuning", "maxTokens": None}, "comprehend": None}, "lines of Bedrock",
+    ),
+    (
+        {"comprehend": {"classes": ["a", "b"], "labels": {"A": "a"}, "language": "en"}},
+        {
+            "bedrock": None,
+            "comprehend": {
+                "label": "label", "text": "text", "classes": ["a", "b"], "labels": {"A": "a"}, "mode": "SingleLabel",
+                "delimiter": "|", "language": "en", "languageColumn": None, "minimum": 10, "recommended": 200,
+            },
+        }, "csv of Comprehend",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layout", "order", "reason"), LAYOUTS, ids=[case[-1] for case in LAYOUTS])
+def test_the_layout_is_in_the_order_with_its_defaults(layout: Object, order: Object, reason: str) -> None:
+    assert task(format="csv", layout=layout)["layout"] == order, reason
+    assert task(format="csv")["layout"] is None
+
+
 def test_a_source_in_place_is_only_read() -> None:
     assert task(publish=None)["publish"] is None
     claims = [v["persistentVolumeClaim"] for v in pod_spec(publish=None)["volumes"] if "persistentVolumeClaim" in v]

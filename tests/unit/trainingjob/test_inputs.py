@@ -48,6 +48,22 @@ def test_a_dataset_becomes_a_file(obj: Object, change: Object, place: str, reaso
     assert (made.name, made.format, made.dataset, made.digest) == ("train", "text", "corpus", "sha256:content")
 
 
+# layout, format of the files, reason
+FORMATS: list[tuple[Object | None, str, str]] = [
+    (None, "text", "that of the rows"),
+    ({"bedrock": {"customization": "FineTuning"}}, "jsonl", "Bedrock reads lines of JSON"),
+    ({"comprehend": {"classes": ["a", "b"]}}, "csv", "Comprehend reads csv"),
+]
+
+
+@pytest.mark.parametrize(("layout", "format_", "reason"), FORMATS, ids=[f[-1] for f in FORMATS])
+def test_the_format_is_that_of_the_published_files(layout: Object | None, format_: str, reason: str) -> None:
+    obj = merged(READY, {"spec": {"layout": layout}})
+    first = found(obj)
+    pinned = found(obj, lineage((first,), {}, None, None))
+    assert (first.format, pinned.format) == (format_, format_), reason
+
+
 def test_a_dataset_in_s3_becomes_a_uri() -> None:
     made = found(IN_S3, from_s3=True)
     assert (made.claim, made.path, made.dataset, made.digest) == ("", URI, "corpus", "sha256:content")

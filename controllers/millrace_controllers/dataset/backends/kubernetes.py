@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from millrace.api.common import Model
 from millrace.api.v1alpha1.dataset import DatasetSpec, WorkerResources
 from millrace.aws.pods import NO_ACCESS, PodAccess
 from millrace.engine.clock import moment
@@ -267,16 +268,21 @@ def _mounts(spec: DatasetSpec, compared: tuple[Compared, ...]) -> tuple[Mount, .
 
 def _task(spec: DatasetSpec, compared: tuple[Compared, ...]) -> Object:
     """The worker's order, in the words of its contract."""
-    split = spec.split.model_dump(mode="json", by_alias=True) if spec.split else None
     return {
         "source": _source(spec),
         "format": spec.format,
         "columns": [c.model_dump(mode="json", by_alias=True) for c in spec.columns] if spec.columns else None,
-        "split": split,
+        "transform": _member(spec.transform),
+        "layout": _member(spec.layout),
+        "split": _member(spec.split),
         "publish": _publish(spec),
         "quality": _quality(spec, compared),
-        "conversations": spec.conversations.model_dump(mode="json", by_alias=True) if spec.conversations else None,
+        "conversations": _member(spec.conversations),
     }
+
+
+def _member(asked: Model | None) -> Object | None:
+    return None if asked is None else asked.model_dump(mode="json", by_alias=True)
 
 
 def _quality(spec: DatasetSpec, compared: tuple[Compared, ...]) -> Object | None:

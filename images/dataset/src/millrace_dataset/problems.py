@@ -30,6 +30,12 @@ REASONS = frozenset(
         "NotComparable",
         "InvalidConversation",
         "TooFewExamples",
+        "TooFewRows",
+        "LayoutMismatch",
+        "InvalidRecord",
+        "UnknownLabel",
+        "TooFewDocuments",
+        "LabelNotTested",
         "PermissionDenied",
         "S3Unavailable",
     }

@@ -97,7 +97,7 @@ def _fill(request: Request, found: Scan, folder: Path, write: Write) -> None:
         "name": request.name,
         "namespace": request.namespace,
         "digest": found.digest,
-        "format": request.format,
+        "format": request.published_format,
         "rows": found.rows,
         "bytes": found.bytes,
         "columns": [{"name": column.name, "type": column.type} for column in found.columns],

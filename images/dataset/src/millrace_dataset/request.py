@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace_dataset.problems import Problem
+from millrace_dataset.shaping import Layout, Transform, layout_of, transform_of
 
 FORMATS = {"text": "txt", "csv": "csv", "jsonl": "jsonl", "parquet": "parquet"}
 COLUMN_TYPES = ("string", "integer", "number", "boolean", "date", "timestamp")
@@ -138,11 +139,18 @@ class Request:
     quality: Quality | None = None
     conversations: Conversations | None = None
     target: Target | None = None
+    transform: Transform | None = None
+    layout: Layout | None = None
 
     @property
     def extension(self) -> str:
-        """The file name extension of the format, without the dot."""
-        return FORMATS[self.format]
+        """The file name extension of what is published, without the dot."""
+        return FORMATS[self.published_format]
+
+    @property
+    def published_format(self) -> str:
+        """That of the source where no layout has its own."""
+        return self.format if self.layout is None else self.layout.format
 
 
 def parse_request(text: str) -> Request:
@@ -165,6 +173,8 @@ def parse_request(text: str) -> Request:
         quality=_quality(raw.get("quality")),
         conversations=_conversations(raw.get("conversations")),
         target=_target(raw.get("publish")),
+        transform=transform_of(raw.get("transform")),
+        layout=layout_of(raw.get("layout")),
     )
     _check_together(request)
     return request
@@ -185,6 +195,17 @@ def _check_together(request: Request) -> None:
         raise Problem("BadParameter", "conversations need format jsonl")
     if request.conversations is not None and request.conversations.mends and request.publish is None:
         raise Problem("BadParameter", "conversations can only be mended where they are published: set publish")
+    _check_shape(request)
+
+
+def _check_shape(request: Request) -> None:
+    asked = "transform" if request.transform is not None else "layout" if request.layout is not None else None
+    if asked and (request.format == "text" or request.publish is None):
+        raise Problem("BadParameter", f"{asked} needs publish and a format with columns: csv, jsonl or parquet")
+    if request.layout is not None and request.conversations is not None:
+        raise Problem("BadParameter", "layout and conversations do not go together: take one of them")
+    if request.layout is not None and request.quality is not None and request.quality.compared:
+        raise Problem("BadParameter", "quality.compareWith does not go with layout: compare a Dataset without one")
 
 
 def _object(raw: Mapping[str, Any], key: str) -> dict[str, Any]:

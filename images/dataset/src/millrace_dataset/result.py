@@ -27,6 +27,7 @@ class Done:
     published: Published | None = None
     quality: Examined | None = None
     conversations: Mapping[str, int] | None = None
+    layout: Mapping[str, Any] | None = None
 
 
 def answer(done: Done, request: Request) -> dict[str, Any]:
@@ -35,6 +36,8 @@ def answer(done: Done, request: Request) -> dict[str, Any]:
     told: dict[str, Any] = {"quality": quality.summary, "report": _report(quality, request)} if quality is not None else {}
     if done.conversations is not None:
         told |= {"conversations": dict(done.conversations)}
+    if done.layout is not None:
+        told |= {"layout": dict(done.layout)}
     if quality is not None and quality.failure is not None:
         return failure(quality.failure) | told
     return success(done.scan, done.published, request) | told

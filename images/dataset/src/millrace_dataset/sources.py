@@ -11,7 +11,7 @@ from millrace_dataset.download import download
 from millrace_dataset.generators import generate
 from millrace_dataset.lines import OnBytes, SourceFile
 from millrace_dataset.problems import Problem
-from millrace_dataset.request import Request
+from millrace_dataset.request import FORMATS, Request
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def _walk(root: Path) -> Iterator[SourceFile]:
 
 
 def _materialise(request: Request, work: Path, on_bytes: OnBytes) -> SourceFile:
-    source, name = request.source, f"data.{request.extension}"
+    source, name = request.source, f"data.{FORMATS[request.format]}"
     target = work / name
     try:
         if source.kind == "https":

@@ -46,11 +46,15 @@ class Table:
     lines: bool = False
     """Whether a column `raw` holds each row as it was written (jsonl)."""
     invalid: tuple[Invalid, ...] = ()
+    origin: str = "rowid"
+    """SQL: the row id in the source that a row was made of, which names its place."""
+    remaining: int | None = None
+    """Rows that are left of those of the files; all where not given."""
 
     @property
     def rows(self) -> int:
-        """Rows of all files."""
-        return sum(part.rows for part in self.parts)
+        """Rows of the table."""
+        return sum(part.rows for part in self.parts) if self.remaining is None else self.remaining
 
     def field(self, name: str) -> str:
         """The column of the table that holds a column of the source; KeyError where there is none."""

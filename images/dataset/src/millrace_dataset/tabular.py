@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from millrace_dataset import conversations
 from millrace_dataset.engine import connected
+from millrace_dataset.layouts import judged, laid_out
 from millrace_dataset.lines import OnBytes, SourceFile
 from millrace_dataset.loading import load
 from millrace_dataset.parts import scan_table, write_parts
@@ -14,6 +15,7 @@ from millrace_dataset.request import Request
 from millrace_dataset.result import Done
 from millrace_dataset.sources import workspace
 from millrace_dataset.table import Table
+from millrace_dataset.transform import transformed
 
 STAGES = 4
 """Times that the source's size is passed, as progress counts it: its bytes, then rows, quality, parts; conversations are read
@@ -37,19 +39,21 @@ def run(request: Request, files: list[SourceFile], on_bytes: OnBytes, size: int)
 
 def _run(request: Request, files: list[SourceFile], on_bytes: OnBytes, size: int) -> Done:
     with connected() as connection:
-        return _done(request, load(connection, files, request, on_bytes), lambda: on_bytes(size))
+        table = laid_out(transformed(load(connection, files, request, on_bytes), request), request)
+        return _done(request, table, lambda: on_bytes(size))
 
 
 def _done(request: Request, table: Table, passed: Callable[[], None]) -> Done:
     """The report is published before the gates are asked: it says why they are shut."""
-    found = scan_table(table, request.split)
+    found = scan_table(table, request)
+    layout = judged(table, request, found.plan)
     passed()
     quality = examine(table, request, found)
     passed()
     if quality is not None and quality.failure is not None:
-        return Done(found, quality=quality)
+        return Done(found, quality=quality, layout=layout)
     if request.publish is None:
-        return Done(found, quality=quality)
+        return Done(found, quality=quality, layout=layout)
     published = publish(request, found, request.publish, lambda folder: write_parts(table, request, found.plan, folder))
     passed()
-    return Done(found, published, quality)
+    return Done(found, published, quality, layout=layout)

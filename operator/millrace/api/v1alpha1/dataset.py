@@ -24,6 +24,7 @@ from millrace.api.common import (
     same_member,
 )
 from millrace.api.resource import AGE, Column, Kind, summary_columns
+from millrace.api.v1alpha1.dataset_rows import Layout, LayoutStatus, Transform
 
 SOURCES = ("claim", "inline", "https", "s3", "generated")
 TARGETS = ("claim", "s3")
@@ -295,6 +296,19 @@ class DatasetSpec(AccountSpec):
                 "(self.conversations.trailingUser == 'Reject' && self.conversations.prettyPrinted == 'Reject')",
                 "`conversations` that mends examples needs `publish`, where the mended ones go",
             ),
+            (
+                "!has(self.transform) || (has(self.publish) && self.format != 'text')",
+                "`transform` needs `publish`, where its rows go, and a format with columns: csv, jsonl or parquet",
+            ),
+            (
+                "!has(self.layout) || (has(self.publish) && self.format != 'text')",
+                "`layout` needs `publish`, where its records go, and a format with columns: csv, jsonl or parquet",
+            ),
+            ("!has(self.layout) || !has(self.conversations)", "`layout` and `conversations` may not both be set"),
+            (
+                "!has(self.layout) || !has(self.quality) || !has(self.quality.compareWith)",
+                "`quality.compareWith` may not be set with `layout`",
+            ),
         )
     }
 
@@ -303,10 +317,14 @@ class DatasetSpec(AccountSpec):
     columns: list[ColumnSpec] | None = Field(
         default=None, min_length=1, max_length=1000, description="Columns to check; inferred when not given."
     )
+    transform: Transform | None = Field(
+        default=None, description="Drop and rename columns, cut texts, draw rows; all that follows is of what this makes."
+    )
     split: Split | None = Field(default=None, description="Seeded parts for training, validation and test.")
     publish: Publish | None = Field(default=None, description="Where the checked content is put.")
     quality: Quality | None = Field(default=None, description="Measure the quality of the rows, report it, and gate on it.")
     conversations: Conversations | None = Field(default=None, description="Check each row as a conversation to tune on.")
+    layout: Layout | None = Field(default=None, description="Publish the rows as a managed service reads them.")
     resources: WorkerResources | None = Field(default=None, description="Resources of the worker pod.")
     image_pull_secrets: list[ClaimName] | None = Field(default=None, max_length=8, description="Secrets to pull with.")
 
@@ -419,6 +437,7 @@ class DatasetStatus(CommonStatus):
     quality: QualityStatus | None = Field(default=None, description="The quality report in short.")
     report: ReportStatus | None = Field(default=None, description="Where the quality report is.")
     conversations: ConversationsStatus | None = Field(default=None, description="What the conversations are like.")
+    layout: LayoutStatus | None = Field(default=None, description="What the rows are like as the service reads them.")
     published: list[PublishedFolder] | None = Field(
         default=None, description="Every folder published so far, the last hundred: what dataPolicy Delete takes away."
     )

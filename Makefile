@@ -106,6 +106,8 @@ cluster-down: env ## Take the local cluster away; caches stay
 
 .PHONY: test-cluster
 test-cluster: cluster-up ## Tests against the real control plane
+	# Built before the tests: minutes of compiling beside them would make them late.
+	$(LOCAL) build --kueue
 	$(WITH_CLUSTER) $(PYTEST) -n 3 --dist loadgroup -p no:randomly tests/crds tests/contract tests/cluster
 
 .PHONY: e2e

@@ -139,7 +139,7 @@ def test_a_cluster_works_outlives_a_node_and_goes_without_a_trace(local: Local) 
 
 def _pods_work(local: Local) -> None:
     local.kubectl("apply", "-f", "-", stdin=workload(local))
-    local.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=90s")
+    local.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=180s")
     assert "hello from node-2" in local.kubectl("logs", "pod-2")
     assert local.kubectl("exec", "pod-1", "--", "ls", "/data").split() == ["node-1", "node-2"]
     assert "10." in local.kubectl("exec", "pod-1", "--", "nslookup", "kubernetes.default.svc.cluster.local")
@@ -155,11 +155,11 @@ def _is_continued_as_it_is(local: Local) -> None:
 def _a_killed_node_is_noticed_and_comes_back_with_its_devices(local: Local) -> None:
     local("node stop node-2")
     assert local.parts()["node-2"]["state"] == "Stopped"
-    local.kubectl("wait", "--for=condition=Ready=Unknown", "node/node-2", "--timeout=60s")
+    local.kubectl("wait", "--for=condition=Ready=Unknown", "node/node-2", "--timeout=180s")
     local("node start node-2")
     allocatable = local.kubectl("get", "node", "node-2", "-o", "jsonpath={.status.allocatable}")
     assert json.loads(allocatable)["nvidia.com/gpu"] == "4"
-    local.kubectl("wait", "--for=condition=Ready", "pod/pod-2", "--timeout=60s")
+    local.kubectl("wait", "--for=condition=Ready", "pod/pod-2", "--timeout=180s")
 
 
 def test_a_start_that_was_cut_off_is_cleaned_up(local: Local) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,19 @@ def _launch(cluster: Cluster, name: str, binary: Path, link: str, address: str) 
 
 
 def _child(pid: int) -> int:
+    """The node's first process. Go's runtime tries out how it starts processes by a short-lived one, which is no node."""
     for child in processes.children(pid):
-        return child
+        if _network_of(child) not in {None, _network_of(pid)}:
+            return child
     raise NotYet("it has not started its first process")
+
+
+def _network_of(pid: int) -> str | None:
+    """The network namespace that a process is in; None when it has ended."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def _is_connected(cluster: Cluster, name: str) -> bool:
